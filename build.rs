@@ -1,0 +1,5 @@
+//! Lent to `src/addon`, whose cdylib needs the link arguments Node expects.
+
+fn main() {
+    napi_build::setup();
+}
