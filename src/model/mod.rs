@@ -1,1 +1,22 @@
-//! model
+//! The nouns of process supervision: ids, exits, policies, the process record and the events about it.
+//!
+//! **Invariant:** nothing here has behaviour that needs a clock, a disk or a process. Everything is a value that can be
+//! written out, read back and compared, and no environment is ever shown by `Debug`.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod event;
+mod exit;
+mod id;
+mod json;
+mod policy;
+mod status;
+mod view;
+
+pub use event::{AppMessage, BusEvent};
+pub use exit::{Exit, Signal};
+pub use id::{Pid, PmId, RunId, Ticket, WireId};
+pub use json::JsonText;
+pub use policy::{Backoff, RestartPolicy, StopBy, StopPolicy};
+pub use status::Status;
+pub use view::Usage;

@@ -1,0 +1,249 @@
+//! The core's language: what it is told, what it is asked, what it wants done.
+
+use crate::model::{
+    AppMessage, BusEvent, Exit, JsonText, Pid, PmId, RunId, Signal, Ticket, WireId,
+};
+
+use super::{Failure, SpawnPlan};
+
+/// Something that happened.
+///
+/// What the daemon promises: every `Effect::Spawn` is followed by exactly one `Spawned` or `SpawnFailed`; after
+/// `Spawned` comes exactly one `Exited`, once everything the run wrote has been read; after `Exited` exactly one `Drained`.
+#[derive(Debug)]
+pub enum Input {
+    /// A caller asks. The ticket is answered by exactly one `Effect::Reply`, now or later.
+    Call {
+        /// Who waits for the answer.
+        ticket: Ticket,
+        /// What is asked.
+        call: Call,
+    },
+    /// The run has a process.
+    Spawned {
+        /// Which run.
+        run: RunId,
+        /// Its process.
+        pid: Pid,
+        /// `version` of the nearest package.json above the script, read anew for each run.
+        version: Option<Box<str>>,
+    },
+    /// The run never had one.
+    SpawnFailed {
+        /// Which run.
+        run: RunId,
+        /// Why, naming the step and the path.
+        reason: String,
+    },
+    /// The run said something on its IPC channel.
+    Message {
+        /// Which run.
+        run: RunId,
+        /// What it said.
+        message: AppMessage,
+    },
+    /// The run's process ended, and all its output has been read.
+    Exited {
+        /// Which run.
+        run: RunId,
+        /// How.
+        exit: Exit,
+    },
+    /// After `Exited`: of everything that was signalled with the run, nothing lives any more. At once where nothing was.
+    Drained {
+        /// Which run.
+        run: RunId,
+    },
+    /// The moment `Supervisor::deadline` named has come. Harmless when early.
+    Timeout,
+}
+
+/// Something a caller asks for. JSON arguments are given as the text that was received.
+#[derive(Debug)]
+pub enum Call {
+    /// `prepare`: make and start the processes of one declaration.
+    Prepare {
+        /// The declaration: a JSON object.
+        declaration: JsonText,
+        /// A fresh UUID: the core has no randomness.
+        unique_id: Box<str>,
+    },
+    /// `startProcessId`.
+    Start(WireId),
+    /// `stopProcessId`.
+    Stop(WireId),
+    /// `restartProcessId`.
+    Restart {
+        /// Which process.
+        id: WireId,
+        /// The `env` member of the argument: a JSON object.
+        env: Option<JsonText>,
+    },
+    /// `reloadProcessId`. In fork mode a restart.
+    Reload {
+        /// Which process.
+        id: WireId,
+        /// The `env` member of the argument: a JSON object.
+        env: Option<JsonText>,
+    },
+    /// `softReloadProcessId`. In fork mode a restart.
+    SoftReload {
+        /// Which process.
+        id: WireId,
+        /// The `env` member of the argument: a JSON object.
+        env: Option<JsonText>,
+    },
+    /// `deleteProcessId`.
+    Delete(WireId),
+    /// `duplicateProcessId`.
+    Duplicate {
+        /// Which process.
+        id: WireId,
+        /// A fresh UUID.
+        unique_id: Box<str>,
+    },
+    /// `resetMetaProcessId`.
+    ResetMeta(WireId),
+    /// `notifyByProcessId`.
+    Notify {
+        /// Which process; `None` when the member is missing.
+        id: Option<WireId>,
+        /// `action_name`: becomes `event`.
+        action: Box<str>,
+        /// Whether `manually` was given at all.
+        manually: bool,
+    },
+    /// `sendSignalToProcessId`; the signal by name or number as text.
+    SignalId {
+        /// Which process.
+        id: WireId,
+        /// Name or number.
+        signal: Box<str>,
+    },
+    /// `sendSignalToProcessName`.
+    SignalName {
+        /// Whose name.
+        name: Box<str>,
+        /// Name or number.
+        signal: Box<str>,
+    },
+    /// `sendLineToStdin`: the packet as sent.
+    SendLine(JsonText),
+    /// `sendDataToProcessId`: the packet as sent.
+    SendData(JsonText),
+    /// `msgProcess`: the command as sent.
+    MsgProcess(JsonText),
+    /// `stopWatch`, with its two arguments.
+    StopWatch {
+        /// The method it is about, such as `stopProcessId` or `deleteAll`.
+        method: Box<str>,
+        /// That method's argument.
+        value: JsonText,
+    },
+    /// `startWatch`, with its two arguments.
+    StartWatch {
+        /// The method it is about.
+        method: Box<str>,
+        /// That method's argument.
+        value: JsonText,
+    },
+    /// `toggleWatch`, with its two arguments.
+    ToggleWatch {
+        /// The method it is about.
+        method: Box<str>,
+        /// That method's argument.
+        value: JsonText,
+    },
+    /// `monitor`.
+    Monitor(WireId),
+    /// `unmonitor`.
+    Unmonitor(WireId),
+    /// `notifyKillPM2`: from now on nothing is restarted. Answered like every call; the wire method has no reply.
+    NotifyKill,
+    /// The daemon is to end: stop everything. Answered when nothing lives any more. Processes stay in the list.
+    KillAll,
+}
+
+/// Something the daemon is to do, in this order.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Start a process. Answer with `Spawned` or `SpawnFailed`.
+    Spawn {
+        /// Whose.
+        id: PmId,
+        /// The run to report about.
+        run: RunId,
+        /// What to start.
+        plan: Box<SpawnPlan>,
+    },
+    /// Ask a run to end with this signal; with `tree`, all its descendants too.
+    Terminate {
+        /// Which run.
+        run: RunId,
+        /// Whether descendants get it, and are waited for by `Drained`.
+        tree: bool,
+        /// The signal.
+        signal: Signal,
+    },
+    /// Ask a run to end with the string `shutdown` on its channel.
+    TerminateMessage {
+        /// Which run.
+        run: RunId,
+        /// Whether descendants that are left when it ends are waited for by `Drained`.
+        tree: bool,
+    },
+    /// End with SIGKILL what is left of the run, its tree included if that was signalled.
+    Kill {
+        /// Which run.
+        run: RunId,
+    },
+    /// Send a signal to the run's process alone.
+    Signal {
+        /// Which run.
+        run: RunId,
+        /// The signal.
+        signal: Signal,
+    },
+    /// Write one JSON value to the run's IPC channel (the daemon adds the line feed).
+    Send {
+        /// Which run.
+        run: RunId,
+        /// The value.
+        line: JsonText,
+    },
+    /// Write this text to the run's stdin, as it is.
+    Stdin {
+        /// Which run.
+        run: RunId,
+        /// What to write.
+        text: Box<str>,
+    },
+    /// Answer a caller.
+    Reply {
+        /// Whose ticket.
+        ticket: Ticket,
+        /// The value (the one element of `args`), or why not.
+        result: Result<JsonText, Failure>,
+    },
+    /// Publish on the bus.
+    Announce(BusEvent),
+    /// Write to the daemon's log, and publish as `log:PM2` (`BusEvent::daemon_log`).
+    Log {
+        /// The line, without prefix or line feed.
+        text: String,
+        /// Whether it is an error line.
+        is_error: bool,
+    },
+    /// Write the pid file, or remove it.
+    PidFile {
+        /// Where.
+        path: String,
+        /// `None`: remove.
+        pid: Option<Pid>,
+    },
+    /// The process is not listed any more: drop its samples, files, records.
+    Forget {
+        /// Which.
+        id: PmId,
+    },
+}
