@@ -1,0 +1,250 @@
+//! The layout of one `PM2_HOME`: every file name, every variable that moves one, and the folders themselves.
+
+use super::HostError;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The longest path a Unix socket can be bound to: `sun_path` has 108 bytes, the last one is a NUL.
+pub const SOCKET_PATH_MAX: usize = 107;
+
+/// Where a home without `PM2_HOME`, `HOME` and a passwd entry is.
+const LAST_RESORT: &str = "/etc/.pm2";
+
+/// The version of pm2 whose daemon we are a replacement for, as clients and process titles show it.
+pub const COMPATIBLE_VERSION: &str = "7.0.4";
+
+/// Looks a variable up in some environment: the process's own, or the one a caller sent. Empty values count as unset,
+/// as in pm2.
+pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The files of one home, after all overrides.
+///
+/// Relative overrides are taken relative to the home: client, keeper and daemon have different working directories and
+/// must agree.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// The home itself, absolute.
+    pub root: PathBuf,
+    /// Where the daemon answers calls.
+    pub rpc: Address,
+    /// Where the daemon publishes its bus.
+    pub bus: Address,
+    /// Holds the keeper's pid, decimal, no newline.
+    pub pid_file: PathBuf,
+    /// Standard output and error of keeper and daemon.
+    pub log_file: PathBuf,
+    /// Settings of modules; `{}` at first.
+    pub module_conf: PathBuf,
+    /// The saved process list.
+    pub dump: PathBuf,
+    /// The saved process list before the last save.
+    pub dump_backup: PathBuf,
+    /// Default folder of application logs.
+    pub logs: PathBuf,
+    /// Default folder of application pid files.
+    pub pids: PathBuf,
+    /// Installed modules.
+    pub modules: PathBuf,
+    /// Millisecond timestamp while a `reload` runs.
+    pub reload_lock: PathBuf,
+    /// Locked by the keeper as long as it lives.
+    pub lock: PathBuf,
+    /// `argv[0]` of the keeper: what `ps` shows, and what people look for.
+    pub title: OsString,
+}
+
+impl Home {
+    /// Finds the home folder: `PM2_HOME`, else `.pm2` in the user's folder, else `/etc/.pm2`. A relative `PM2_HOME` is
+    /// relative to `cwd`.
+    #[must_use]
+    pub fn locate(variables: Variables, cwd: &Path) -> PathBuf {
+        if let Some(home) = present(variables, "PM2_HOME") {
+            return cwd.join(home);
+        }
+        let user_folder = present(variables, "HOME").map(PathBuf::from).or_else(|| {
+            let user = nix::unistd::User::from_uid(nix::unistd::getuid());
+            user.ok().flatten().map(|user| user.dir)
+        });
+        user_folder.map_or_else(
+            || PathBuf::from(LAST_RESORT),
+            |folder| cwd.join(folder).join(".pm2"),
+        )
+    }
+
+    /// Names every file of the home at `root`, which must be absolute. Touches no file.
+    pub fn new(root: &Path, variables: Variables) -> Result<Self, HostError> {
+        let file = |variable: &str, name: &str| {
+            present(variables, variable).map_or_else(|| root.join(name), |value| root.join(value))
+        };
+        let socket = |variable: &str, name: &str| match present(variables, variable) {
+            Some(value) => Address::parse(&value, root),
+            None => Address::unix(root.join(name)),
+        };
+        Ok(Self {
+            root: root.to_path_buf(),
+            rpc: socket("PM2_DAEMON_RPC_PORT", "rpc.sock")?,
+            bus: socket("PM2_DAEMON_PUB_PORT", "pub.sock")?,
+            pid_file: file("PM2_PID_FILE_PATH", "pm2.pid"),
+            log_file: file("PM2_LOG_FILE_PATH", "pm2.log"),
+            module_conf: file("PM2_MODULE_CONF_FILE", "module_conf.json"),
+            dump: file("PM2_DUMP_FILE_PATH", "dump.pm2"),
+            dump_backup: file("PM2_DUMP_BACKUP_FILE_PATH", "dump.pm2.bak"),
+            logs: file("PM2_DEFAULT_LOG_PATH", "logs"),
+            pids: file("PM2_DEFAULT_PID_PATH", "pids"),
+            modules: file("PM2_DEFAULT_MODULE_PATH", "modules"),
+            reload_lock: file("PM2_RELOAD_LOCKFILE", "reload.lock"),
+            lock: root.join("pm2.lock"),
+            title: present(variables, "PM2_DAEMON_TITLE").unwrap_or_else(|| {
+                let mut title = OsString::from(format!("PM2 v{COMPATIBLE_VERSION}: God Daemon ("));
+                title.push(root);
+                title.push(")");
+                title
+            }),
+        })
+    }
+
+    /// Makes what is missing of the folders (0700) and of `module_conf.json` (0600), and checks that the home can be
+    /// written. What exists keeps its mode: it may have been opened up on purpose.
+    pub fn create(&self) -> Result<(), HostError> {
+        for folder in [&self.root, &self.logs, &self.pids, &self.modules] {
+            create_folder(folder)?;
+        }
+        let flags = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
+        nix::unistd::access(&self.root, flags).map_err(|errno| HostError::Home {
+            path: self.root.clone(),
+            source: errno.into(),
+        })?;
+        let conf = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.module_conf);
+        match conf.and_then(|mut file| file.write_all(b"{}")) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(HostError::Home {
+                path: self.module_conf.clone(),
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where a socket is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A Unix socket; the path fits the kernel's structure.
+    Unix(PathBuf),
+    /// A TCP address, host not yet resolved.
+    Tcp {
+        /// Name or number of the host, IPv6 without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl Address {
+    /// A Unix socket path, refused when it is too long to be bound.
+    pub fn unix(path: PathBuf) -> Result<Self, HostError> {
+        let length = path.as_os_str().len();
+        if length > SOCKET_PATH_MAX {
+            return Err(HostError::SocketPathTooLong {
+                path,
+                length,
+                limit: SOCKET_PATH_MAX,
+            });
+        }
+        Ok(Self::Unix(path))
+    }
+
+    /// Reads an address as the variables give it. A relative path is relative to `base`.
+    ///
+    /// Compat: a bare port means all interfaces in pm2 (axon's `listen('4242')`). Ours is loopback: the socket controls
+    /// every process of the user.
+    pub fn parse(value: &OsStr, base: &Path) -> Result<Self, HostError> {
+        let invalid = || HostError::Address {
+            value: value.to_string_lossy().into_owned(),
+        };
+        let bytes = value.as_bytes();
+        if bytes.is_empty() {
+            return Err(invalid());
+        }
+        if bytes.iter().all(u8::is_ascii_digit) {
+            let port = value
+                .to_str()
+                .and_then(|digits| digits.parse().ok())
+                .ok_or_else(invalid)?;
+            return Ok(Self::Tcp {
+                host: Ipv4Addr::LOCALHOST.to_string(),
+                port,
+            });
+        }
+        if let Some(path) = bytes.strip_prefix(b"unix:") {
+            let path = path.strip_prefix(b"//").unwrap_or(path);
+            return Self::unix(base.join(OsStr::from_bytes(path)));
+        }
+        if let Some(rest) = bytes.strip_prefix(b"tcp://") {
+            let rest = std::str::from_utf8(rest).map_err(|_| invalid())?;
+            let (host, port) = rest
+                .trim_end_matches('/')
+                .rsplit_once(':')
+                .ok_or_else(invalid)?;
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let host = if host.is_empty() { "127.0.0.1" } else { host };
+            return Ok(Self::Tcp {
+                host: host.to_owned(),
+                port: port.parse().map_err(|_| invalid())?,
+            });
+        }
+        Self::unix(base.join(value))
+    }
+
+    /// The path of a Unix socket.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(path) => Some(path),
+            Self::Tcp { .. } => None,
+        }
+    }
+
+    /// The TCP addresses of the host, resolved now; blocks for a name that is not a number. Empty for Unix sockets.
+    pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::Unix(_) => Ok(Vec::new()),
+            Self::Tcp { host, port } => {
+                std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), *port))
+                    .map(Iterator::collect)
+            }
+        }
+    }
+}
+
+/// As clients show it: the bare path, or `tcp://host:port`.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+        }
+    }
+}
+
+fn present(variables: Variables, name: &str) -> Option<OsString> {
+    variables(name).filter(|value| !value.is_empty())
+}
+
+fn create_folder(path: &Path) -> Result<(), HostError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| HostError::Home {
+        path: path.to_path_buf(),
+        source,
+    })
+}
