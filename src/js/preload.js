@@ -77,14 +77,6 @@ function installChannel(fd) {
 
   let realSend;
   let realDisconnect;
-  const send = function (message, handle, options, callback) {
-    open();
-    return realSend.apply(this, arguments);
-  };
-  const disconnect = function () {
-    open();
-    return realDisconnect.apply(this, arguments);
-  };
 
   function onNewListener(name) {
     if (name !== 'message' && name !== 'disconnect' && name !== 'internalMessage') return;
@@ -98,8 +90,16 @@ function installChannel(fd) {
     if (listener === onNewListener) open();
   }
 
-  process.send = send;
-  process.disconnect = disconnect;
+  // Written so that they have the names and lengths of Node's own: none and 4, none and 0.
+  process.send = function (message, handle, options, callback) {
+    open();
+    return realSend.apply(this, arguments);
+  };
+  process.disconnect = function () {
+    open();
+    return realDisconnect.apply(this, arguments);
+  };
+  const { send, disconnect } = process;
   for (const name of ['connected', 'channel', '_channel']) {
     Object.defineProperty(process, name, {
       configurable: true,
@@ -118,12 +118,21 @@ function installChannel(fd) {
 
   return function report(message) {
     try {
-      if (!isOpen) require('fs').writeSync(fd, `${JSON.stringify(message)}\n`);
+      if (!isOpen) write(fd, `${JSON.stringify(message)}\n`);
       else if (process.connected) realSend.call(process, message, undefined, undefined, () => {});
     } catch {
       // The daemon is gone. That is no reason to disturb the application.
     }
   };
+}
+
+/**
+ * Writes at once, so that a report made while the application dies arrives. On Node 18 the first public `require('fs')` also builds what
+ * `import` would need of it, fs/promises included: 0.6 MB and 2.5 ms. That line is frozen, so its binding can be relied on.
+ */
+function write(fd, text) {
+  if (process.version.startsWith('v18.')) process.binding('fs').writeString(fd, text, null, 'utf8', undefined, {});
+  else require('fs').writeSync(fd, text);
 }
 
 /** Tells the daemon about exceptions without changing what Node does, and keeps the application alive over an unhandled rejection. */
@@ -138,7 +147,7 @@ function watchErrors(report) {
   if (process.execArgv.some(isDecided) || isDecided(env.NODE_OPTIONS || '')) return;
   process.on('unhandledRejection', (reason) => {
     if (reason !== reported) report({ type: 'process:exception', data: describe(reason) });
-    if (process.listenerCount('unhandledRejection') === 1) console.error('Unhandled promise rejection:', reason);
+    if (process.listenerCount('unhandledRejection') === 1) console.error(reason);
   });
 }
 
