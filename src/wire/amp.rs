@@ -235,3 +235,182 @@ pub enum AmpError {
         max: usize,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: usize = 1024;
+
+    /// Feeds the pieces and takes out everything after each.
+    fn decode<'a>(
+        decoder: &mut Decoder,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> (Vec<Frame>, Option<AmpError>) {
+        let mut frames = Vec::new();
+        for piece in pieces {
+            decoder.push(piece);
+            loop {
+                match decoder.next() {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break,
+                    Err(failure) => return (frames, Some(failure)),
+                }
+            }
+        }
+        (frames, None)
+    }
+
+    fn frame(args: &[&[u8]]) -> Frame {
+        Frame {
+            args: args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect(),
+        }
+    }
+
+    #[test]
+    fn a_frame_is_a_version_a_count_and_arguments_after_their_lengths() {
+        assert_eq!(encode(&[b"s:hi", b""]), &b"\x12\0\0\0\x04s:hi\0\0\0\0"[..]);
+        assert_eq!(frame(&[b"s:hi", b""]).encode(), encode(&[b"s:hi", b""]));
+    }
+
+    #[test]
+    fn an_empty_last_argument_is_given_out_at_once() {
+        let mut decoder = Decoder::new(LIMIT);
+        let (frames, failure) = decode(&mut decoder, [&b"\x11\0\0\0\0"[..]]);
+        assert_eq!((frames, failure), (vec![frame(&[b""])], None));
+        assert!(!decoder.is_mid_frame());
+    }
+
+    #[test]
+    fn a_frame_without_arguments_is_an_error_that_stays() {
+        let mut decoder = Decoder::new(LIMIT);
+        let good = encode(&[b"x"]);
+        let (frames, failure) = decode(&mut decoder, [&good[..], b"\x10", &good]);
+        assert_eq!((frames.len(), failure), (1, Some(AmpError::NoArguments)));
+        decoder.push(&good);
+        assert_eq!(decoder.next(), Err(AmpError::NoArguments));
+        assert_eq!(
+            decoder.intake.capacity(),
+            0,
+            "nothing is kept for a dead connection"
+        );
+    }
+
+    #[test]
+    fn any_version_is_accepted() {
+        for version in 0..=15_u8 {
+            let (frames, _) = decode(
+                &mut Decoder::new(LIMIT),
+                [&[version << 4 | 1, 0, 0, 0, 1, b'a'][..]],
+            );
+            assert_eq!(frames, [frame(&[b"a"])]);
+        }
+    }
+
+    #[test]
+    fn a_frame_of_the_limit_is_accepted_and_one_byte_more_is_refused_by_its_length_alone() {
+        for (argument, is_accepted) in [(LIMIT - 5, true), (LIMIT - 4, false)] {
+            let bytes = encode(&[&vec![b'x'; argument]]);
+            let (frames, failure) = decode(&mut Decoder::new(LIMIT), [&bytes[..5], &bytes[5..]]);
+            assert_eq!(frames.len(), usize::from(is_accepted));
+            assert_eq!(failure.is_none(), is_accepted);
+        }
+    }
+
+    #[test]
+    fn fifteen_lengths_of_four_gigabytes_are_refused_and_nothing_is_allocated() {
+        let mut decoder = Decoder::new(usize::MAX);
+        let (frames, failure) = decode(&mut decoder, [&b"\x1f\xff\xff\xff\xffabc"[..]]);
+        assert_eq!((frames, failure), (vec![], None));
+        assert!(decoder.intake.capacity() < 1024);
+        let (_, failure) = decode(&mut Decoder::new(MAX_FRAME), [&b"\x1f\xff\xff\xff\xff"[..]]);
+        assert_eq!(failure, Some(AmpError::FrameTooLong { max: MAX_FRAME }));
+    }
+
+    #[test]
+    fn the_end_of_a_stream_inside_a_frame_is_told_apart() {
+        let bytes = encode(&[b"abc", b"s:1:0"]);
+        for cut in 0..=bytes.len() {
+            let mut decoder = Decoder::new(LIMIT);
+            decode(&mut decoder, [&bytes[..cut]]);
+            assert_eq!(
+                decoder.is_mid_frame(),
+                cut != 0 && cut != bytes.len(),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn arguments_are_slices_of_the_frame_they_came_in() {
+        let (frames, _) = decode(&mut Decoder::new(LIMIT), [&encode(&[b"abc", b"defg"])[..]]);
+        let [first, second] = frames[0].args() else {
+            panic!("two arguments")
+        };
+        assert_eq!(
+            first.as_ptr().wrapping_add(3 + LENGTH_BYTES),
+            second.as_ptr()
+        );
+    }
+
+    #[test]
+    fn the_memory_of_a_huge_frame_is_given_back() {
+        let huge = encode(&[&vec![b'x'; 4 << 20], b"s:1:0"]);
+        for rest in [&b""[..], b"\x12\0\0\0"] {
+            let mut decoder = Decoder::new(MAX_FRAME);
+            let bytes = [&huge[..], rest].concat();
+            let (frames, failure) = decode(&mut decoder, bytes.chunks(64 * 1024));
+            assert_eq!((frames.len(), failure), (1, None));
+            assert!(
+                decoder.intake.capacity() <= 64,
+                "{} bytes are held",
+                decoder.intake.capacity()
+            );
+        }
+    }
+
+    /// Protects against reading a frame anew for each piece: quadratic, this would be 10^12 steps.
+    #[test]
+    fn a_frame_in_a_million_pieces_takes_linear_time() {
+        let bytes = encode(&[&vec![b'x'; 1_000_000]]);
+        let (frames, _) = decode(&mut Decoder::new(MAX_FRAME), bytes.chunks(1));
+        assert_eq!(frames.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_to_the_same_however_it_is_split(
+            frames in prop::collection::vec(prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..=15), 1..5),
+            sizes in prop::collection::vec(1..50_usize, 1..200),
+        ) {
+            let frames: Vec<Frame> =
+                frames.into_iter().map(|args| Frame { args: args.into_iter().map(Bytes::from).collect() }).collect();
+            let bytes = frames.iter().map(Frame::encode).collect::<Vec<_>>().concat();
+            let mut rest = &bytes[..];
+            let mut pieces = Vec::new();
+            for size in sizes.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, after) = rest.split_at((*size).min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+            }
+            let mut decoder = Decoder::new(MAX_FRAME);
+            let decoded = decode(&mut decoder, pieces);
+            prop_assert_eq!(decoded, (frames, None));
+            prop_assert!(!decoder.is_mid_frame());
+        }
+
+        #[test]
+        fn arbitrary_bytes_give_the_same_frames_or_error_in_one_piece_and_byte_by_byte(
+            bytes in prop::collection::vec(prop_oneof![3 => 0..=20_u8, 1 => any::<u8>()], 0..300),
+        ) {
+            let whole = decode(&mut Decoder::new(LIMIT), [&bytes[..]]);
+            let single = decode(&mut Decoder::new(LIMIT), bytes.chunks(1));
+            prop_assert_eq!(whole, single);
+        }
+    }
+}

@@ -63,3 +63,58 @@ impl Arg {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(bytes: &'static [u8]) -> Arg {
+        Arg::decode(Bytes::from_static(bytes))
+    }
+
+    #[test]
+    fn the_first_two_bytes_say_what_an_argument_is() {
+        assert_eq!(decode(b"s:hi"), Arg::Text("hi".to_owned()));
+        assert_eq!(decode(b"s:"), Arg::Text(String::new()));
+        assert_eq!(decode(b"j:{}"), Arg::Json(Bytes::from_static(b"{}")));
+        for raw in [&b""[..], b"j", b"s", b"x:1", b"\x00"] {
+            assert_eq!(decode(raw), Arg::Raw(Bytes::from_static(raw)));
+        }
+    }
+
+    #[test]
+    fn undefined_is_null() {
+        assert_eq!(decode(b"j:undefined").json().unwrap(), Json::null());
+        assert!(decode(b"j:undefine").json().is_err());
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_replaced_as_the_reference_does() {
+        assert_eq!(decode(b"s:a\xffb"), Arg::Text("a\u{fffd}b".to_owned()));
+    }
+
+    #[test]
+    fn every_argument_can_be_shown_as_json() {
+        assert_eq!(decode(b"s:a\"b").json().unwrap().as_str(), r#""a\"b""#);
+        assert_eq!(decode(b"j: [1] ").json().unwrap().as_str(), "[1]");
+        assert_eq!(
+            decode(b"\x01\x02").json().unwrap().as_str(),
+            r#"{"type":"Buffer","data":[1,2]}"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_decoded_encodes_to_the_same_bytes(text in ".*", raw in prop::collection::vec(any::<u8>(), 0..40)) {
+            for encoded in [format!("s:{text}").into_bytes(), format!("j:{text}").into_bytes(), raw] {
+                let encoded = Bytes::from(encoded);
+                // Bytes that are no UTF-8 behind `s:` do not come back; none of ours are.
+                if std::str::from_utf8(&encoded).is_ok() && encoded != "j:undefined" {
+                    prop_assert_eq!(Arg::decode(encoded.clone()).encode(), encoded);
+                }
+            }
+        }
+    }
+}

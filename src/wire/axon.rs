@@ -169,3 +169,118 @@ impl Topic {
             .then_some(captures)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::amp::{Decoder, MAX_FRAME};
+
+    fn frame(bytes: &[u8]) -> Frame {
+        let mut decoder = Decoder::new(MAX_FRAME);
+        decoder.push(bytes);
+        decoder.next().unwrap().unwrap()
+    }
+
+    /// Every row was observed with the reference's subscriber socket.
+    #[test]
+    fn a_star_is_one_or_more_characters_and_earlier_stars_take_more() {
+        for (pattern, name, captures) in [
+            ("*", "a:b", Some(vec!["a:b"])),
+            ("a:*", "a:b", Some(vec!["b"])),
+            ("a:*", "a:", None),
+            ("*:b", "é:b", Some(vec!["é"])),
+            ("**", "a:b", Some(vec!["a:", "b"])),
+            ("**", "é", None),
+            ("a:*:*", "a:b:c:d", Some(vec!["b:c", "d"])),
+            ("a*a*a", "aaaaaa", Some(vec!["aa", "a"])),
+            ("a*a*a", "aaaa", None),
+            ("a.b", "aXb", None),
+            ("a.b", "a.b", Some(vec![])),
+            ("a:b", "a:bc", None),
+            ("a:b", "xa:b", None),
+            ("*", "", None),
+            ("", "", Some(vec![])),
+            ("*", "x\ny", None),
+            ("*", "a\u{2028}b", None),
+        ] {
+            assert_eq!(
+                Topic::new(pattern).matches(name),
+                captures,
+                "{pattern:?} on {name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_id_comes_back_as_it_came_whatever_it_is() {
+        for id in [
+            &b"s:1000:0"[..],
+            b"j:5",
+            b"j: 5 ",
+            b"\x00\xff",
+            b"",
+            b"j:{broken",
+            b"s:\xff",
+        ] {
+            let request = Request::from(frame(&amp::encode(&[b"j:{}", id])));
+            let id_read = request.id.unwrap();
+            assert_eq!(id_read.as_bytes(), id);
+            let reply = exchange(&id_read, |out| out.extend_from_slice(b"{}"));
+            assert_eq!(reply, amp::encode(&[b"j:{}", id]));
+        }
+    }
+
+    #[test]
+    fn a_message_alone_has_no_id_and_the_id_is_always_last() {
+        let alone = Request::from(frame(&amp::encode(&[b"j:{}"])));
+        assert_eq!((alone.id, alone.extra), (None, 0));
+        let crowded = Request::from(frame(&amp::encode(&[b"j:{}", b"x", b"s:1:0"])));
+        assert_eq!(
+            (crowded.id, crowded.extra),
+            (Some(RequestId::new("1", 0)), 1)
+        );
+    }
+
+    #[test]
+    fn an_event_may_have_an_odd_name_and_no_payload_or_too_much() {
+        let parse = |bytes: &[u8]| Event::parse(&frame(bytes)).unwrap();
+        let odd = parse(&amp::encode(&[b"j:5", b"s:text", b"more"]));
+        assert_eq!((odd.name.as_str(), odd.payload.as_str()), ("5", "\"text\""));
+        let bare = parse(&amp::encode(&[b"s:bare"]));
+        assert_eq!(
+            (bare.name.as_str(), bare.payload.as_str()),
+            ("bare", "null")
+        );
+        assert!(Event::parse(&frame(&amp::encode(&[b"s:x", b"j:{"]))).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_published_is_what_a_subscriber_reads(name in ".*", payload in ".*") {
+            let payload = Json::string(&payload);
+            let read = Event::parse(&frame(&event(&name, payload.as_bytes()))).unwrap();
+            prop_assert_eq!(read, Event { name, payload });
+        }
+
+        /// The captures, put in place of the stars, give the name again.
+        #[test]
+        fn captures_fill_the_pattern(pattern in "[ab*é]{0,6}", name in "[abé]{0,10}") {
+            if let Some(captures) = Topic::new(&pattern).matches(&name) {
+                let mut captures = captures.into_iter();
+                let filled: String = pattern
+                    .chars()
+                    .map(|c| if c == '*' { captures.next().unwrap().to_owned() } else { c.to_string() })
+                    .collect();
+                prop_assert_eq!(&filled, &name);
+                prop_assert!(captures.next().is_none());
+            }
+        }
+
+        #[test]
+        fn a_name_made_from_a_pattern_fits_it(parts in prop::collection::vec("[ab:é]{0,3}", 1..5), fill in "[ab:é]{1,3}") {
+            prop_assert!(Topic::new(&parts.join("*")).matches(&parts.join(&fill)).is_some());
+        }
+    }
+}

@@ -51,4 +51,47 @@ impl Intake {
         self.bytes = BytesMut::new();
         self.taken = 0;
     }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_small_messages_stays_where_it_is() {
+        let mut intake = Intake::default();
+        intake.push(b"onetwo");
+        let one = intake.take(3);
+        let before = intake.bytes().as_ptr();
+        intake.settle();
+        assert_eq!((&one[..], intake.bytes()), (&b"one"[..], &b"two"[..]));
+        assert_eq!(intake.bytes().as_ptr(), before);
+    }
+
+    #[test]
+    fn what_is_left_of_many_messages_does_not_keep_their_memory() {
+        let mut intake = Intake::default();
+        intake.push(&[b'x'; SHARED_BYTES_MAX + 3]);
+        let messages = intake.take(SHARED_BYTES_MAX + 1);
+        intake.settle();
+        assert_eq!(intake.bytes(), b"xx");
+        assert!(
+            messages.is_unique(),
+            "the messages are the only owners of their memory"
+        );
+    }
+
+    #[test]
+    fn taking_more_than_there_is_gives_what_there_is() {
+        let mut intake = Intake::default();
+        intake.push(b"ab");
+        assert_eq!(intake.take(9), "ab");
+        intake.settle();
+        assert_eq!(intake.capacity(), 0);
+    }
 }

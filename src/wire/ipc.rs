@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::intake::Intake;
 use super::json::{Json, JsonError, Parsed};
+use super::lines::Lines;
+pub use super::lines::TooLong;
 
 /// The longest line accepted from a child.
 ///
@@ -19,15 +20,10 @@ pub const HANDLE_NACK: &[u8] = b"{\"cmd\":\"NODE_HANDLE_NACK\"}\n";
 /// What Node begins the `cmd` of its own messages with.
 const INTERNAL_PREFIX: &str = "NODE_";
 
-/// Takes what a child sends apart into lines, however the bytes arrive.
+/// Takes what a child sends apart into messages, however the bytes arrive.
 #[derive(Debug)]
 pub struct Decoder {
-    intake: Intake,
-    max_line: usize,
-    /// How much of what is waiting holds no line end. Kept so that a long line in small pieces is read in linear time.
-    searched: usize,
-    /// A line was too long, and its end has not come yet.
-    is_skipping: bool,
+    lines: Lines,
 }
 
 impl Default for Decoder {
@@ -41,16 +37,13 @@ impl Decoder {
     #[must_use]
     pub fn new(max_line: usize) -> Self {
         Self {
-            intake: Intake::default(),
-            max_line,
-            searched: 0,
-            is_skipping: false,
+            lines: Lines::new(max_line),
         }
     }
 
     /// Adds bytes read from the channel. Drain the decoder with [`Decoder::next`] before pushing more.
     pub fn push(&mut self, received: &[u8]) {
-        self.intake.push(received);
+        self.lines.push(received);
     }
 
     /// The next line, or `None` until more bytes have come. A line that cannot be understood is an error, and the next call goes on
@@ -60,49 +53,17 @@ impl Decoder {
         reason = "`None` means \"not yet\" here, not the end that an iterator would mean"
     )]
     pub fn next(&mut self) -> Option<Result<Line, LineError>> {
-        loop {
-            let waiting = self.intake.bytes();
-            let Some(end) = waiting[self.searched..]
-                .iter()
-                .position(|&byte| byte == b'\n')
-            else {
-                return self.wait();
-            };
-            let mut line = self.intake.take(self.searched + end + 1);
-            self.searched = 0;
-            if std::mem::take(&mut self.is_skipping) {
-                continue;
-            }
-            line.truncate(line.len() - 1);
-            return Some(if line.len() > self.max_line {
-                Err(self.too_long())
-            } else {
-                Line::parse(&line)
-            });
-        }
+        let line = self.lines.next()?;
+        Some(
+            line.map_err(LineError::from)
+                .and_then(|line| Line::parse(&line)),
+        )
     }
 
     /// Whether part of a line is waiting for its rest.
     #[must_use]
     pub fn is_mid_line(&self) -> bool {
-        self.is_skipping || !self.intake.bytes().is_empty()
-    }
-
-    /// No line end is there.
-    fn wait(&mut self) -> Option<Result<Line, LineError>> {
-        let waiting = self.intake.bytes().len();
-        if self.is_skipping || waiting > self.max_line {
-            self.intake.clear();
-            self.searched = 0;
-            return (!std::mem::replace(&mut self.is_skipping, true)).then(|| Err(self.too_long()));
-        }
-        self.intake.settle();
-        self.searched = waiting;
-        None
-    }
-
-    fn too_long(&self) -> LineError {
-        LineError::TooLong { max: self.max_line }
+        self.lines.is_mid_line()
     }
 }
 
@@ -256,12 +217,222 @@ fn push_one_line(line: &mut Vec<u8>, message: &Json) {
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
     /// The line was longer than is accepted and was dropped.
-    #[error("a message of more than {max} bytes")]
-    TooLong {
-        /// What is accepted.
-        max: usize,
-    },
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
     /// The line is not JSON.
     #[error("a message that is not JSON: {0}")]
     Json(#[from] JsonError),
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(text: &str) -> Line {
+        Line::parse(&Bytes::from(text.to_owned())).unwrap()
+    }
+
+    fn message(text: &str) -> Message {
+        match line(text) {
+            Line::Message(message) => message,
+            other => panic!("a message, not {other:?}"),
+        }
+    }
+
+    fn json(text: &str) -> Json {
+        Json::parse(&Bytes::from(text.to_owned())).unwrap()
+    }
+
+    /// Feeds the pieces and takes out everything after each; errors as their text, to be compared.
+    fn decode<'a>(
+        decoder: &mut Decoder,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Vec<Result<Line, String>> {
+        let mut lines = Vec::new();
+        for piece in pieces {
+            decoder.push(piece);
+            while let Some(line) = decoder.next() {
+                lines.push(line.map_err(|error| error.to_string()));
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn a_message_with_type_and_data_is_an_event_of_that_name() {
+        let text = r#"{"data":{"b":1.0,"a":[]},"other":1,"type":"my:event"}"#;
+        let message = message(text);
+        assert_eq!(message.text.as_str(), text);
+        assert_eq!(
+            message.event,
+            Some(AppEvent {
+                name: "my:event".to_owned(),
+                data: json(r#"{"b":1.0,"a":[]}"#)
+            })
+        );
+    }
+
+    /// The rows of `protocol.md` 4.4, and names that are no text.
+    #[test]
+    fn every_other_message_is_raw() {
+        for text in [
+            "\"text\"",
+            "0",
+            "true",
+            "null",
+            "[]",
+            "{}",
+            r#"{"type":"x"}"#,
+            r#"{"type":"x","data":0}"#,
+            r#"{"type":"x","data":""}"#,
+            r#"{"type":"x","data":null}"#,
+            r#"{"type":"","data":1}"#,
+            r#"{"data":1}"#,
+            r#"{"type":5,"data":1}"#,
+            r#"{"type":["a"],"data":1}"#,
+            r#"{"type":{},"data":1}"#,
+            r#"{"type":"\ud800","data":1}"#,
+            r#"[{"type":"x","data":1}]"#,
+        ] {
+            let message = message(text);
+            assert_eq!((message.text.as_str(), message.event), (text, None));
+        }
+    }
+
+    #[test]
+    fn a_node_version_is_found() {
+        assert_eq!(
+            message(r#"{"node_version":"20.1"}"#).node_version,
+            Some(json("\"20.1\""))
+        );
+        assert_eq!(
+            message(r#"{"node_version":null}"#).node_version,
+            Some(Json::null())
+        );
+        assert_eq!(message("{}").node_version, None);
+    }
+
+    #[test]
+    fn a_command_of_nodes_own_is_internal() {
+        let cluster = r#"{"act":"online","cmd":"NODE_CLUSTER","seq":0}"#;
+        assert_eq!(line(cluster), Line::Cluster(json(cluster)));
+        assert_eq!(line(r#"{"cmd":"NODE_HANDLE_ACK"}"#), Line::HandleAck);
+        assert_eq!(line(r#"{"cmd":"NODE_HANDLE_NACK"}"#), Line::HandleNack);
+        for internal in [
+            r#"{"cmd":"NODE_x","type":"a","data":1}"#,
+            r#"{"cmd":"\u004eODE_SOCKET_GET_COUNT"}"#,
+        ] {
+            assert_eq!(line(internal), Line::Internal(json(internal)));
+        }
+        for app in [
+            r#"{"cmd":"NODE_"}"#,
+            r#"{"cmd":"node_x"}"#,
+            r#"{"cmd":["NODE_x"]}"#,
+            r#"{"cmd":"xNODE_x"}"#,
+            r#"["NODE_x"]"#,
+        ] {
+            assert_eq!(message(app).text.as_str(), app);
+        }
+    }
+
+    #[test]
+    fn an_envelope_is_opened_once() {
+        let Line::Handle(handle) = line(
+            r#"{"cmd":"NODE_HANDLE","type":"net.Socket","key":"k","msg":{"type":"t","data":[1]}}"#,
+        ) else {
+            panic!("an envelope")
+        };
+        assert_eq!(handle.kind, "net.Socket");
+        let Some(Line::Message(inner)) = handle.inner.as_deref() else {
+            panic!("a message of the app")
+        };
+        assert_eq!(
+            inner.event,
+            Some(AppEvent {
+                name: "t".to_owned(),
+                data: json("[1]")
+            })
+        );
+        for (text, inner) in [
+            (r#"{"cmd":"NODE_HANDLE"}"#, None),
+            (r#"{"cmd":"NODE_HANDLE","msg":"m"}"#, Some(line("\"m\""))),
+            (
+                r#"{"cmd":"NODE_HANDLE","msg":{"cmd":"NODE_HANDLE","msg":1}}"#,
+                Some(Line::Internal(json(r#"{"cmd":"NODE_HANDLE","msg":1}"#))),
+            ),
+        ] {
+            assert_eq!(
+                line(text),
+                Line::Handle(Handle {
+                    kind: String::new(),
+                    inner: inner.map(Box::new)
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn a_million_envelopes_in_one_another_are_no_danger() {
+        let text = format!(
+            "{}1{}",
+            r#"{"cmd":"NODE_HANDLE","msg":"#.repeat(1_000_000),
+            "}".repeat(1_000_000)
+        );
+        assert!(matches!(line(&text), Line::Handle(_)));
+    }
+
+    #[test]
+    fn a_line_that_is_no_json_is_reported_and_the_next_one_read() {
+        let lines = decode(
+            &mut Decoder::default(),
+            [&b"oops\n\n1\r\n\"\xff\"\n 2 \n"[..]],
+        );
+        let is_ok: Vec<bool> = lines.iter().map(Result::is_ok).collect();
+        assert_eq!(is_ok, [false, false, true, false, true]);
+        assert_eq!(lines[2], Ok(line("1")));
+        assert_eq!(lines[4], Ok(line("2")));
+    }
+
+    #[test]
+    fn a_character_may_be_split() {
+        let lines = decode(&mut Decoder::default(), "\"é😀\"\n".as_bytes().chunks(1));
+        assert_eq!(lines, [Ok(line("\"é😀\""))]);
+    }
+
+    #[test]
+    fn what_we_send_is_exactly_one_line() {
+        assert_eq!(encode(&json("{\"a\":\n[1,\r\n2]}")), "{\"a\": [1,  2]}\n");
+        assert_eq!(
+            encode_handle("net.Native", &json("{\n}")),
+            "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":{ }}\n"
+        );
+        assert_eq!(
+            decode(&mut Decoder::default(), [HANDLE_ACK, HANDLE_NACK]),
+            [Ok(Line::HandleAck), Ok(Line::HandleNack)]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_give_the_same_lines_in_one_piece_and_byte_by_byte(
+            bytes in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'"'), Just(b'1'), Just(b'{'), Just(b'}'), any::<u8>()], 0..200),
+        ) {
+            let whole = decode(&mut Decoder::new(8), [&bytes[..]]);
+            let single = decode(&mut Decoder::new(8), bytes.chunks(1));
+            prop_assert_eq!(whole, single);
+        }
+
+        #[test]
+        fn what_is_sent_is_what_is_read(texts in prop::collection::vec(".*", 1..5)) {
+            let sent: Vec<Json> = texts.iter().map(|text| Json::string(text)).collect();
+            let bytes: Vec<u8> = sent.iter().flat_map(encode).collect();
+            let read: Vec<Json> = decode(&mut Decoder::default(), [&bytes[..]])
+                .into_iter()
+                .map(|line| match line { Ok(Line::Message(message)) => message.text, other => panic!("{other:?}") })
+                .collect();
+            prop_assert_eq!(read, sent);
+        }
+    }
 }

@@ -243,3 +243,158 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn json(text: &'static str) -> Json {
+        Json::parse(&Bytes::from_static(text.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn a_text_is_kept_as_it_is_but_for_the_blanks_around_it() {
+        let text = "{ \"b\" : 1e400,\n \"a\":[1.0, 12345678901234567890123] }";
+        let padded = Bytes::from(format!(" \r\n{text}\t "));
+        let json = Json::parse(&padded).unwrap();
+        assert_eq!(json.as_str(), text);
+        assert_eq!(
+            json.as_bytes().as_ptr(),
+            padded[3..].as_ptr(),
+            "shared, not copied"
+        );
+    }
+
+    #[test]
+    fn what_is_no_single_json_value_is_refused() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "{}{}",
+            "nul",
+            "'a'",
+            "[1,]",
+            "{\"a\":1,}",
+            "{a:1}",
+            "01",
+            "\"\n\"",
+            "NaN",
+        ] {
+            assert!(
+                Json::parse(&Bytes::from_static(text.as_bytes())).is_err(),
+                "{text:?}"
+            );
+        }
+        assert!(matches!(
+            Json::parse(&Bytes::from_static(b"\"\xff\"")),
+            Err(JsonError::Encoding(_))
+        ));
+    }
+
+    #[test]
+    fn members_are_found_in_one_pass_and_the_last_of_equal_names_counts() {
+        let json = json(r#" {"a":1,"other":[{"b":9}],"b":{"x": 1},"a":"two"} "#);
+        let [a, b, c] = json.members(["a", "b", "c"]).unwrap();
+        assert_eq!(a.unwrap().as_str(), "\"two\"");
+        assert_eq!(b.unwrap().as_str(), "{\"x\": 1}");
+        assert_eq!(c, None);
+    }
+
+    #[test]
+    fn a_name_with_escapes_is_the_name_it_means() {
+        let [kind] = json(r#"{"\u0074ype":1,"\ud800":2}"#)
+            .members(["type"])
+            .unwrap();
+        assert_eq!(kind.unwrap().as_str(), "1");
+    }
+
+    #[test]
+    fn only_objects_have_members_and_only_arrays_have_items() {
+        for other in ["null", "1", "\"a\"", "true"] {
+            assert_eq!(json(other).members(["a"]), None);
+            assert_eq!(json(other).items(), None);
+        }
+        assert_eq!(json("[]").members(["a"]), None);
+        assert_eq!(json("{}").items(), None);
+        assert_eq!(
+            json("[1, [2],{}]")
+                .items()
+                .unwrap()
+                .iter()
+                .map(Json::as_str)
+                .collect::<Vec<_>>(),
+            ["1", "[2]", "{}"]
+        );
+    }
+
+    /// Each row was confirmed with `Boolean(JSON.parse(text))` in Node.
+    #[test]
+    fn truth_is_that_of_javascript() {
+        for falsy in [
+            "null", "false", "\"\"", "0", "-0", "0.0", "0e5", "-0.0e-3", "1e-400",
+        ] {
+            assert!(!json(falsy).is_truthy(), "{falsy}");
+        }
+        for truthy in [
+            "true",
+            "\" \"",
+            "\"0\"",
+            "\"\\u0000\"",
+            "1",
+            "-1",
+            "1e999",
+            "0.1",
+            "[]",
+            "{}",
+        ] {
+            assert!(json(truthy).is_truthy(), "{truthy}");
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_travels_but_is_no_text() {
+        let half = json(r#"{"a":"\ud800"}"#);
+        let [value] = half.members(["a"]).unwrap();
+        assert_eq!(value.unwrap().to_text(), None);
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_of_strings() {
+        let flat = json(r#"["[[[[", "\"[[", {"]]":1}, [], []]"#);
+        assert!(flat.is_deeper_than(1) && !flat.is_deeper_than(2));
+        assert!(!json("1").is_deeper_than(0));
+    }
+
+    /// One level more than the limit is what `serde_json` itself refuses; a million levels must not end the process either.
+    #[test]
+    fn the_depth_limit_is_the_depth_that_can_be_read_into_a_tree() {
+        for depth in [MAX_DEPTH, MAX_DEPTH + 1, 1_000_000] {
+            let text = Bytes::from(format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
+            let json = Json::parse(&text).unwrap();
+            assert_eq!(json.is_deeper_than(MAX_DEPTH), depth > MAX_DEPTH);
+            assert_eq!(json.to::<serde_json::Value>().is_err(), depth > MAX_DEPTH);
+        }
+    }
+
+    #[test]
+    fn the_debug_form_shows_nothing_of_the_content() {
+        assert_eq!(
+            format!("{:?}", json(r#"{"TOKEN":"s3cret"}"#)),
+            "Json(18 bytes)"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_is_json_exactly_if_serde_json_says_so(text in "[\\[\\]{}\":,a0-9.eE \\\\u-]{0,24}") {
+            let bytes = Bytes::from(text.clone());
+            let ours = Json::parse(&bytes);
+            let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text);
+            prop_assert_eq!(ours.is_ok(), theirs.is_ok());
+            prop_assert_eq!(Parsed::of(&bytes, ["a"]).is_ok(), theirs.is_ok());
+        }
+    }
+}

@@ -11,7 +11,10 @@
 pub mod amp;
 pub mod arg;
 pub mod axon;
+#[cfg(test)]
+mod golden;
 mod intake;
 pub mod ipc;
 pub mod json;
+mod lines;
 pub mod rpc;
