@@ -7,9 +7,17 @@
     reason = "the one room that talks to the kernel without a wrapper; each block says why it is sound"
 )]
 
+pub mod files;
 pub mod handles;
+pub mod install;
+pub mod listen;
 pub mod paths;
+mod proc_stat;
+pub mod process;
+pub mod signal;
 pub mod spawn;
+pub mod tree;
+pub mod usage;
 
 use std::io;
 use std::path::PathBuf;

@@ -241,7 +241,8 @@ fn present(variables: Variables, name: &str) -> Option<OsString> {
     variables(name).filter(|value| !value.is_empty())
 }
 
-fn create_folder(path: &Path) -> Result<(), HostError> {
+/// Makes a folder, and those above it, for its owner only.
+pub(super) fn create_folder(path: &Path) -> Result<(), HostError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| HostError::Home {
         path: path.to_path_buf(),

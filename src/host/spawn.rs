@@ -1,7 +1,17 @@
 //! One process from a plan: descriptors, session, folder, user, environment, in the order that works.
 
+use super::handles::FDS_MAX;
+use super::signal;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc::{self, c_char, c_int};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use std::ffi::CString;
 use std::fmt;
+use std::mem::zeroed;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
 
 /// Everything about a new process but its descriptors.
 ///
@@ -83,4 +93,325 @@ pub struct SpawnFailure {
     pub stage: Stage,
     /// The system's error number.
     pub errno: i32,
+}
+
+/// Forks and executes `plan`. When this returns `Ok`, the program has been executed; when it fails, nothing is left.
+///
+/// The process leads a new session, and has exactly the descriptors given: entry *n* becomes descriptor *n*, a missing
+/// one of the first three is `/dev/null`. Signals have their default effect and none is blocked. `open_files` is the
+/// limit to restore, if the caller raised its own.
+///
+/// Waits for the exec, so a program on a network file system delays the caller. Safe in a process with threads: the
+/// child only makes system calls.
+pub fn spawn(
+    plan: &Plan,
+    fds: &[Option<BorrowedFd>],
+    open_files: Option<OpenFiles>,
+) -> Result<i32, SpawnFailure> {
+    if fds.len() > FDS_MAX {
+        return Err(SpawnFailure::new(Stage::Descriptors, Errno::EINVAL));
+    }
+    let failed = |errno| SpawnFailure::new(Stage::Fork, errno);
+    let (verdict, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+    let ready = Prepared::new(plan, fds, open_files, &report);
+    let mut before = SigSet::empty();
+    // A handler of ours must not run in the child before the dispositions are reset.
+    sigprocmask(
+        SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::all()),
+        Some(&mut before),
+    )
+    .map_err(failed)?;
+    // SAFETY: the child makes system calls only, on memory that `ready` holds, and ends by exec or `_exit`.
+    let forked = unsafe { libc::fork() };
+    if forked == 0 {
+        // SAFETY: we are the only thread of the child; `ready` was made before the fork.
+        unsafe { ready.execute() }
+    }
+    let errno = Errno::last();
+    let _restored = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+    drop(report);
+    if forked < 0 {
+        return Err(failed(errno));
+    }
+    let mut message = [0; 5];
+    let mut filled = 0;
+    while filled < message.len() {
+        match nix::unistd::read(&verdict, &mut message[filled..]) {
+            Ok(0) => return Ok(forked),
+            Ok(count) => filled += count,
+            Err(Errno::EINTR) => {}
+            Err(_) => break,
+        }
+    }
+    // The child has said why and is on its way out.
+    while nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(forked), None) == Err(Errno::EINTR) {}
+    let [stage, errno @ ..] = message;
+    Err(SpawnFailure {
+        stage: Stage::from_number(stage).unwrap_or(Stage::Fork),
+        errno: i32::from_le_bytes(errno),
+    })
+}
+
+impl SpawnFailure {
+    fn new(stage: Stage, errno: Errno) -> Self {
+        Self {
+            stage,
+            errno: errno as i32,
+        }
+    }
+}
+
+/// Limits on open files, soft and hard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// What applies now.
+    pub soft: u64,
+    /// What the soft limit may be raised to.
+    pub hard: u64,
+}
+
+impl OpenFiles {
+    /// Raises our own soft limit to the hard one and returns what it was, for children to get back. `None` if there was
+    /// nothing to raise.
+    #[must_use]
+    pub fn raise() -> Option<Self> {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+        let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+        raised.then_some(Self { soft, hard })
+    }
+}
+
+/// All that the child needs, laid out before the fork: after it, memory must not be allocated.
+struct Prepared<'a> {
+    plan: &'a Plan,
+    /// Pointers into `plan`, null at the end.
+    argv: Vec<*const c_char>,
+    env: Vec<*const c_char>,
+    /// What to try to execute, in order.
+    candidates: Vec<CString>,
+    fds: [RawFd; FDS_MAX],
+    fd_count: RawFd,
+    open_files: Option<libc::rlimit>,
+    report: RawFd,
+}
+
+const MISSING: RawFd = -1;
+
+impl<'a> Prepared<'a> {
+    fn new(
+        plan: &'a Plan,
+        given: &[Option<BorrowedFd>],
+        open_files: Option<OpenFiles>,
+        report: &OwnedFd,
+    ) -> Self {
+        let pointers = |list: &[CString]| -> Vec<*const c_char> {
+            list.iter()
+                .map(|text| text.as_ptr())
+                .chain([ptr::null()])
+                .collect()
+        };
+        let mut fds = [MISSING; FDS_MAX];
+        for (slot, fd) in fds.iter_mut().zip(given) {
+            *slot = fd.map_or(MISSING, |fd| fd.as_raw_fd());
+        }
+        Self {
+            plan,
+            argv: pointers(&plan.argv),
+            env: pointers(&plan.env),
+            candidates: candidates(&plan.program, &plan.env),
+            fds,
+            fd_count: RawFd::try_from(given.len().max(3)).unwrap_or(3),
+            open_files: open_files.map(|limit| libc::rlimit {
+                rlim_cur: limit.soft,
+                rlim_max: limit.hard,
+            }),
+            report: report.as_raw_fd(),
+        }
+    }
+
+    /// Becomes the program, or tells the parent why not and ends.
+    ///
+    /// # Safety
+    /// Only in a freshly forked child.
+    unsafe fn execute(&self) -> ! {
+        let mut report = self.report;
+        let (stage, errno) = match self.prepare_self(&mut report) {
+            Ok(()) => (Stage::Program, self.execute_program()),
+            Err(failure) => failure,
+        };
+        let mut message = [stage as u8; 5];
+        message[1..].copy_from_slice(&errno.to_le_bytes());
+        // SAFETY: plain system calls. `_exit` runs nothing of the parent's clean-up.
+        unsafe {
+            libc::write(report, message.as_ptr().cast(), message.len());
+            libc::_exit(127)
+        }
+    }
+
+    /// The order matters: the folder is entered before the user changes, as Node does, so that root can start an
+    /// application in a folder its user may not reach by itself; groups need the rights that the user change gives up.
+    fn prepare_self(&self, report: &mut RawFd) -> Result<(), (Stage, c_int)> {
+        reset_dispositions();
+        self.arrange_descriptors(report)
+            .map_err(|errno| (Stage::Descriptors, errno))?;
+        self.enter_session()
+            .map_err(|errno| (Stage::Session, errno))?;
+        self.enter_folder().map_err(|errno| (Stage::Cwd, errno))?;
+        self.become_user()
+            .map_err(|errno| (Stage::Credentials, errno))
+    }
+
+    fn arrange_descriptors(&self, report: &mut RawFd) -> Result<(), c_int> {
+        let count = self.fd_count;
+        // SAFETY: system calls on descriptor numbers; a bad one is an error. The child owns all of them.
+        unsafe {
+            // First everything out of the way of the targets, since a source may be the target of another.
+            *report = check(libc::fcntl(*report, libc::F_DUPFD_CLOEXEC, count))?;
+            let mut sources = self.fds;
+            for source in sources.iter_mut().filter(|source| **source != MISSING) {
+                *source = check(libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, count))?;
+            }
+            for (target, &source) in (0..count).zip(&sources) {
+                if source != MISSING {
+                    check(libc::dup2(source, target))?;
+                } else if target < 3 {
+                    let null = check(libc::open(
+                        c"/dev/null".as_ptr(),
+                        libc::O_RDWR | libc::O_CLOEXEC,
+                    ))?;
+                    if null == target {
+                        check(libc::fcntl(null, libc::F_SETFD, 0))?;
+                    } else {
+                        check(libc::dup2(null, target))?;
+                        libc::close(null);
+                    }
+                } else {
+                    libc::close(target);
+                }
+                if target < 3 {
+                    let flags = check(libc::fcntl(target, libc::F_GETFL))?;
+                    check(libc::fcntl(
+                        target,
+                        libc::F_SETFL,
+                        flags & !libc::O_NONBLOCK,
+                    ))?;
+                }
+            }
+            // All of ours are close-on-exec anyway; this is for what a library may have opened. An old kernel refuses.
+            libc::syscall(
+                libc::SYS_close_range,
+                count,
+                libc::c_uint::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            );
+        }
+        Ok(())
+    }
+
+    fn enter_session(&self) -> Result<(), c_int> {
+        // SAFETY: system calls that take numbers, or a pointer to a field of ours.
+        unsafe {
+            check(libc::setsid())?;
+            if let Some(limit) = &self.open_files {
+                check(libc::setrlimit(libc::RLIMIT_NOFILE, limit))?;
+            }
+            if let Some(mask) = self.plan.umask {
+                libc::umask(mask as libc::mode_t);
+            }
+        }
+        Ok(())
+    }
+
+    fn enter_folder(&self) -> Result<(), c_int> {
+        if self.plan.cwd.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the path is a C string that outlives the call.
+        check(unsafe { libc::chdir(self.plan.cwd.as_ptr()) }).map(drop)
+    }
+
+    fn become_user(&self) -> Result<(), c_int> {
+        let Plan {
+            uid, gid, groups, ..
+        } = self.plan;
+        // SAFETY: system calls that take numbers, or a pointer and length of a list of ours.
+        unsafe {
+            match groups {
+                Some(groups) => {
+                    check(libc::setgroups(groups.len() as _, groups.as_ptr()))?;
+                }
+                // Without the right to change groups this fails, and the change of user will say so.
+                None if uid.is_some() || gid.is_some() => {
+                    libc::setgroups(0, ptr::null());
+                }
+                None => {}
+            }
+            if let Some(gid) = *gid {
+                check(libc::setgid(gid))?;
+            }
+            if let Some(uid) = *uid {
+                check(libc::setuid(uid))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns only the reason why none of the candidates could be executed, chosen as `execvp` does.
+    fn execute_program(&self) -> c_int {
+        let mut reason = libc::ENOENT;
+        for candidate in &self.candidates {
+            // SAFETY: `argv` and `env` end in null and point into `plan`. The signal mask is one of ours.
+            unsafe {
+                let mut none: libc::sigset_t = zeroed();
+                libc::sigemptyset(&raw mut none);
+                libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+                libc::execve(candidate.as_ptr(), self.argv.as_ptr(), self.env.as_ptr());
+            }
+            match Errno::last_raw() {
+                libc::EACCES => reason = libc::EACCES,
+                libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
+                errno => return errno,
+            }
+        }
+        reason
+    }
+}
+
+/// What `execvp` would try: a program with a slash as it is, a bare name in each folder of the child's own `PATH`.
+fn candidates(program: &CString, env: &[CString]) -> Vec<CString> {
+    let name = program.as_bytes();
+    if name.is_empty() {
+        return Vec::new();
+    }
+    if name.contains(&b'/') {
+        return vec![program.clone()];
+    }
+    let path = env
+        .iter()
+        .find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
+    let folders = path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':');
+    // An empty element means the working directory.
+    let joined = folders.map(|folder| match folder {
+        b"" => name.to_vec(),
+        folder => [folder, b"/", name].concat(),
+    });
+    joined.filter_map(|path| CString::new(path).ok()).collect()
+}
+
+fn reset_dispositions() {
+    for number in 1..=signal::LAST {
+        // SAFETY: the default disposition needs no handler. Refused for SIGKILL, SIGSTOP and libc's own, rightly.
+        unsafe {
+            libc::signal(number, libc::SIG_DFL);
+        }
+    }
+}
+
+fn check(result: c_int) -> Result<c_int, c_int> {
+    if result < 0 {
+        Err(Errno::last_raw())
+    } else {
+        Ok(result)
+    }
 }

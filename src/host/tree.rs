@@ -1,0 +1,216 @@
+//! All processes that belong to one: found from a single look at `/proc`, and told apart from later ones with their number.
+
+use super::handles::Pidfd;
+use super::proc_stat::{Proc, ProcStat};
+use nix::libc;
+use std::collections::HashSet;
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::AsRawFd;
+
+/// Bytes of folder entries taken per system call, on the stack.
+const ENTRIES: usize = 8192;
+
+/// One process for good: a number is used again, number and start time are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Its number.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot.
+    pub start: u64,
+}
+
+impl Identity {
+    /// The process that has this number now, zombies included.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = Proc::open().ok()?.stat(pid)?;
+        Some(Self {
+            pid,
+            start: stat.start,
+        })
+    }
+
+    /// Whether it still runs; a zombie does not.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        let stat = Proc::open().ok().and_then(|proc| proc.stat(self.pid));
+        stat.is_some_and(|stat| stat.start == self.start && !stat.has_ended())
+    }
+
+    /// Signals it and nobody else. `ESRCH` when it has gone.
+    pub fn signal(self, signal: i32) -> io::Result<()> {
+        let process = Pidfd::open(self.pid)?;
+        // Looked at after opening: what we hold cannot become another one now.
+        if Self::of(self.pid) != Some(self) {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        process.signal(signal)
+    }
+
+    /// Something to wait on for its end. `None` when it has gone.
+    #[must_use]
+    pub fn watch(self) -> Option<Pidfd> {
+        let process = Pidfd::open(self.pid).ok()?;
+        (Self::of(self.pid) == Some(self)).then_some(process)
+    }
+}
+
+/// Every process of the system at one moment, for any number of look-ups.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// In order of pid.
+    entries: Vec<Entry>,
+    /// Indices of `entries` in order of parent, session and group.
+    by_parent: Vec<u32>,
+    by_session: Vec<u32>,
+    by_group: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    pid: i32,
+    stat: ProcStat,
+}
+
+impl Snapshot {
+    /// Looks at every process once.
+    pub fn take() -> io::Result<Self> {
+        let proc = Proc::open()?;
+        let mut entries = Vec::new();
+        for_each_pid(&proc, |pid| {
+            entries.extend(proc.stat(pid).map(|stat| Entry { pid, stat }));
+        })?;
+        Ok(Self::index(entries))
+    }
+
+    fn index(mut entries: Vec<Entry>) -> Self {
+        entries.sort_unstable_by_key(|entry| entry.pid);
+        let order = |key: fn(&ProcStat) -> i32| {
+            let mut indices: Vec<u32> = (0..).take(entries.len()).collect();
+            indices.sort_unstable_by_key(|index| key(&entries[*index as usize].stat));
+            indices
+        };
+        let (by_parent, by_session, by_group) = (
+            order(|stat| stat.parent),
+            order(|stat| stat.session),
+            order(|stat| stat.group),
+        );
+        Self {
+            entries,
+            by_parent,
+            by_session,
+            by_group,
+        }
+    }
+
+    /// The live processes that belong to `root`, deepest first, `root` itself last if it lives.
+    ///
+    /// Those are its descendants by parent links, whatever session they are in, and the members of every session and
+    /// process group led by `root` or a descendant, whoever their parent is by now. `root` may have ended: its session
+    /// and group keep its number from being used again as long as they have members. Not found is only who has left
+    /// both the session and the family.
+    #[must_use]
+    pub fn tree(&self, root: Identity) -> Vec<Identity> {
+        // Another process has the number, so nothing is left of the session that had it.
+        if self
+            .find(root.pid)
+            .is_some_and(|entry| entry.stat.start != root.start)
+        {
+            return Vec::new();
+        }
+        let mut found = vec![root.pid];
+        let mut seen: HashSet<i32> = [root.pid, own_pid(), 1].into();
+        let mut next = 0;
+        while let Some(&pid) = found.get(next) {
+            next += 1;
+            for (order, key) in self.orders() {
+                for entry in self.matching(order, key, pid) {
+                    if seen.insert(entry.pid) {
+                        found.push(entry.pid);
+                    }
+                }
+            }
+        }
+        let living = found.iter().rev().filter_map(|pid| self.find(*pid));
+        let living = living.filter(|entry| !entry.stat.has_ended());
+        living
+            .map(|entry| Identity {
+                pid: entry.pid,
+                start: entry.stat.start,
+            })
+            .collect()
+    }
+
+    fn orders(&self) -> [(&[u32], Key); 3] {
+        [
+            (&self.by_parent, |stat| stat.parent),
+            (&self.by_session, |stat| stat.session),
+            (&self.by_group, |stat| stat.group),
+        ]
+    }
+
+    fn matching(&self, order: &[u32], key: Key, value: i32) -> impl Iterator<Item = &Entry> {
+        let start = order.partition_point(|index| key(&self.entries[*index as usize].stat) < value);
+        let same = order[start..]
+            .iter()
+            .map(|index| &self.entries[*index as usize]);
+        same.take_while(move |entry| key(&entry.stat) == value)
+    }
+
+    fn find(&self, pid: i32) -> Option<&Entry> {
+        let index = self
+            .entries
+            .binary_search_by_key(&pid, |entry| entry.pid)
+            .ok()?;
+        self.entries.get(index)
+    }
+}
+
+type Key = fn(&ProcStat) -> i32;
+
+fn own_pid() -> i32 {
+    nix::unistd::getpid().as_raw()
+}
+
+/// Calls `visit` with every number that is a folder's name in `/proc`.
+fn for_each_pid(proc: &Proc, mut visit: impl FnMut(i32)) -> io::Result<()> {
+    #[repr(C, align(8))]
+    struct Buffer([u8; ENTRIES]);
+    let mut buffer = Buffer([0; ENTRIES]);
+    loop {
+        // SAFETY: the kernel writes at most ENTRIES bytes into a buffer of that size.
+        let filled = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                proc.0.as_raw_fd(),
+                buffer.0.as_mut_ptr(),
+                ENTRIES,
+            )
+        };
+        let Ok(filled) = usize::try_from(filled) else {
+            return Err(io::Error::last_os_error());
+        };
+        if filled == 0 {
+            return Ok(());
+        }
+        let mut rest = &buffer.0[..filled];
+        while let Some(length) = rest.get(LENGTH_AT..LENGTH_AT + 2) {
+            let length = usize::from(u16::from_ne_bytes([length[0], length[1]]));
+            let name = rest
+                .get(offset_of!(libc::dirent64, d_name)..length)
+                .unwrap_or_default();
+            let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+            if let Some(pid) = std::str::from_utf8(name)
+                .ok()
+                .and_then(|name| name.parse().ok())
+            {
+                visit(pid);
+            }
+            rest = rest.get(length.max(1)..).unwrap_or_default();
+        }
+    }
+}
+
+/// Where a folder entry holds its own length.
+const LENGTH_AT: usize = offset_of!(libc::dirent64, d_reclen);
