@@ -1,0 +1,192 @@
+//! Which program runs a script, and in which mode.
+
+use serde_json::Value;
+
+use super::resolve::{ResolveError, Surroundings};
+use super::spelling::is_truthy;
+use super::{Lookup, Object, paths};
+
+/// No program: the script is executed itself.
+pub(crate) const NONE: &str = "none";
+
+/// Decides `exec_interpreter` for the script at `path` and puts what it needs into `node_args` and `env`.
+pub(crate) fn decide(
+    app: &mut Object,
+    path: &str,
+    around: &Surroundings,
+    lookup: &impl Lookup,
+) -> Result<(), ResolveError> {
+    let given = app
+        .get("exec_interpreter")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty());
+    let mut chosen = match given {
+        Some(name) if name.contains("node@") => node_of_version(name, app, around, lookup)?,
+        Some(name) => name.to_owned(),
+        None => by_extension(app, path, around, lookup)?,
+    };
+    if chosen.contains("python")
+        && let Some(Value::Object(env)) = app.get_mut("env")
+    {
+        env.insert("PYTHONUNBUFFERED".into(), Value::from("1"));
+    }
+    // The caller's own Node runs: there is no need to look for it.
+    if chosen != NONE && chosen != around.node && !is_available(&chosen, lookup) {
+        if chosen != "node" {
+            return Err(ResolveError::InterpreterMissing(chosen));
+        }
+        chosen.clone_from(&around.node);
+    }
+    app.insert("exec_interpreter".into(), Value::from(chosen));
+    Ok(())
+}
+
+/// Decides `exec_mode` and `instances` where they were not given: apps of Node or bun that name a count are clusters.
+pub(crate) fn decide_mode(app: &mut Object) {
+    if !app.get("exec_mode").is_some_and(is_truthy) {
+        let interpreter = app
+            .get("exec_interpreter")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let base = paths::base_name(interpreter);
+        let shares_ports = base.ends_with("node") || base.ends_with("bun");
+        // Compat: -2 and below stay fork mode (behaviour 4.7); pinned by `modes_follow_the_count`.
+        let count = app.get("instances");
+        let is_count = count
+            .and_then(Value::as_f64)
+            .is_some_and(|count| count >= 1.0)
+            || count
+                .and_then(Value::as_i64)
+                .is_some_and(|count| matches!(count, -1 | 0));
+        let mode = if shares_ports && is_count {
+            "cluster_mode"
+        } else {
+            "fork_mode"
+        };
+        app.insert("exec_mode".into(), Value::from(mode));
+    }
+    if !app.contains_key("instances") {
+        app.insert("instances".into(), Value::from(1));
+    }
+}
+
+fn is_available(program: &str, lookup: &impl Lookup) -> bool {
+    if program.contains('/') {
+        lookup.is_executable(program)
+    } else {
+        lookup.find_in_path(program).is_some()
+    }
+}
+
+fn by_extension(
+    app: &mut Object,
+    path: &str,
+    around: &Surroundings,
+    lookup: &impl Lookup,
+) -> Result<String, ResolveError> {
+    let chosen = match paths::extension(path) {
+        ".sh" => "bash",
+        ".py"
+            if lookup.find_in_path("python").is_none()
+                && lookup.find_in_path("python3").is_some() =>
+        {
+            "python3"
+        }
+        ".py" => "python",
+        ".rb" => "ruby",
+        ".php" => "php",
+        ".pl" => "perl",
+        ".js" => "node",
+        ".coffee" => "coffee",
+        ".ls" => "lsc",
+        ".ts" if lookup.find_in_path("bun").is_none() => return node_for_typescript(app, around),
+        ".ts" | ".tsx" => "bun",
+        _ => return Ok(by_content(path, around, lookup)),
+    };
+    Ok(chosen.to_owned())
+}
+
+/// A script without a known extension: a program runs itself, anything else is taken for JavaScript.
+fn by_content(path: &str, around: &Surroundings, lookup: &impl Lookup) -> String {
+    let Some(head) = lookup.head(path) else {
+        // A program that may be executed but not read.
+        return if lookup.is_executable(path) && lookup.is_file(path) {
+            NONE.into()
+        } else {
+            around.node.clone()
+        };
+    };
+    if head.contains(&0) {
+        return NONE.into();
+    }
+    // pm2 gives every text to node, where a shell script can only fail; its first line says better.
+    let first_line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let names = |word: &[u8]| first_line.windows(word.len()).any(|window| window == word);
+    let is_foreign = first_line.starts_with(b"#!") && !names(b"node") && !names(b"bun");
+    if is_foreign && lookup.is_executable(path) {
+        NONE.into()
+    } else {
+        around.node.clone()
+    }
+}
+
+/// Node itself for TypeScript, where this Node can strip types.
+fn node_for_typescript(app: &mut Object, around: &Surroundings) -> Result<String, ResolveError> {
+    const FLAG: &str = "--experimental-strip-types";
+    let version = around
+        .node_version
+        .as_deref()
+        .and_then(parse_version)
+        .ok_or(ResolveError::NoTypeScript)?;
+    let by_itself = (version >= (22, 18) && version.0 == 22) || version >= (23, 6);
+    let with_flag = version >= (22, 6);
+    if !with_flag {
+        return Err(ResolveError::NoTypeScript);
+    }
+    if !by_itself
+        && let Some(Value::Array(args)) = app.get_mut("node_args")
+        && !args.iter().any(|arg| arg == FLAG)
+    {
+        args.push(Value::from(FLAG));
+    }
+    Ok("node".into())
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.trim_start_matches('v').split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// `node@<version>`: the one that nvm installed. In cluster mode the workers run on one Node, so the choice is refused.
+fn node_of_version(
+    name: &str,
+    app: &Object,
+    around: &Surroundings,
+    lookup: &impl Lookup,
+) -> Result<String, ResolveError> {
+    let is_cluster = app
+        .get("exec_mode")
+        .and_then(Value::as_str)
+        .is_some_and(|mode| mode.contains("cluster"));
+    let nvm = around
+        .env
+        .get("NVM_DIR")
+        .and_then(Value::as_str)
+        .filter(|folder| !folder.is_empty());
+    let (Some(nvm), false) = (nvm, is_cluster) else {
+        return Err(ResolveError::InterpreterMissing(name.to_owned()));
+    };
+    let version = name
+        .split('@')
+        .nth(1)
+        .unwrap_or_default()
+        .trim_start_matches('v');
+    let path = paths::resolve(nvm, &format!("versions/node/v{version}/bin/node"));
+    if version.contains('/') || !lookup.is_executable(&path) {
+        return Err(ResolveError::NodeVersionMissing {
+            version: version.to_owned(),
+            path,
+        });
+    }
+    Ok(path)
+}

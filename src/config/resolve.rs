@@ -1,0 +1,445 @@
+//! A declaration and its surroundings, turned into the record that the daemon is asked to `prepare`.
+
+use serde_json::Value;
+
+use super::check::{OptionError, Purpose, check};
+use super::spelling::{canonical, is_truthy};
+use super::{Lookup, Object, environment, interpreter, paths};
+
+/// Where a declaration is resolved.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// Base of relative paths; absolute.
+    pub cwd: String,
+    /// The caller's variables.
+    pub env: Object,
+    /// The caller's own Node, used where `PATH` has none.
+    pub node: String,
+    /// That Node's version.
+    pub node_version: Option<String>,
+    /// The home directory of pm2.
+    pub pm2_home: String,
+    /// True when a program asks, not a person: fields of pm2 among its variables are then not inherited.
+    pub programmatic: bool,
+    /// The module configuration: an object for each name.
+    pub module_conf: Object,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Variables and module configurations hold secrets.
+        f.debug_struct("Surroundings")
+            .field("cwd", &self.cwd)
+            .field("pm2_home", &self.pm2_home)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a file says beside its apps.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ecosystem<'a> {
+    /// The environment asked for, whose `env_<name>` applies.
+    pub environment: Option<&'a str>,
+    /// The `deploy` member.
+    pub deploy: Option<&'a Value>,
+}
+
+/// How an app was named to us; visible in one variable of its environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// By its script, with options.
+    Script,
+    /// By an object, an array or a file.
+    Declaration,
+}
+
+/// A record ready to be sent, and the folders that its files need.
+#[derive(Clone)]
+pub struct Prepared {
+    /// The argument of `prepare`.
+    pub record: Object,
+    /// Folders of log and pid files that the user chose; they may not exist yet.
+    pub folders: Vec<String>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The record holds the environment.
+        f.debug_struct("Prepared")
+            .field("name", &self.record.get("name"))
+            .field("folders", &self.folders)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a declaration cannot be taken at all.
+#[derive(Debug, thiserror::Error)]
+pub enum DeclareError {
+    /// Options that cannot be taken as given.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))]
+    Options(Vec<OptionError>),
+    /// Another user or group was named by somebody who may not become it.
+    #[error("To use UID and GID please run PM2 as root")]
+    NotRoot,
+    /// Nobody of this name.
+    #[error("[PM2][ERROR]  User {0} cannot be found")]
+    UnknownUser(String),
+    /// No group of this name.
+    #[error("[PM2][ERROR]  Group {0} cannot be found")]
+    UnknownGroup(String),
+}
+
+/// Why an app cannot be started from here. The texts are pm2's where it has one.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// It names no script.
+    #[error("No script path - aborting")]
+    NoScript,
+    /// No such file, and no such program.
+    #[error("Script not found: {0}")]
+    ScriptNotFound(String),
+    /// The file is there, but not for the caller.
+    #[error("Script not readable: {0}")]
+    ScriptUnreadable(String),
+    /// The working directory is missing.
+    #[error("Working directory not found: {0}")]
+    CwdNotFound(String),
+    /// The program that should run it is missing.
+    #[error("Interpreter {0} is NOT AVAILABLE in PATH. (type 'which {0}' to double check.)")]
+    InterpreterMissing(String),
+    /// Nothing here runs TypeScript.
+    #[error(
+        "TypeScript apps require bun, Node.js >= 22.18 (native type stripping) or a custom interpreter (e.g. --interpreter ts-node)"
+    )]
+    NoTypeScript,
+    /// A version of Node that nvm does not have.
+    #[error("Node.js {version} is not installed: {path} not found (run 'nvm install {version}')")]
+    NodeVersionMissing {
+        /// The version asked for.
+        version: String,
+        /// Where it would be.
+        path: String,
+    },
+}
+
+/// Brings a declaration as written to its checked form: one spelling, one type for each option, a name, the user, the defaults.
+pub fn declare(
+    raw: &Object,
+    around: &Surroundings,
+    lookup: &impl Lookup,
+) -> Result<Object, DeclareError> {
+    let mut app = canonical(raw);
+    // A form other than an object counts as no variables; checking still refuses what is neither object nor text.
+    if !app.get("env").is_some_and(is_truthy) || app.get("env").is_some_and(Value::is_string) {
+        app.insert("env".into(), Value::Object(Object::new()));
+    }
+    name_it(&mut app);
+    app.insert("username".into(), Value::from(lookup.user_name()));
+    run_command_line_by_a_shell(&mut app, raw, around, lookup);
+    if app
+        .shift_remove("execute_command")
+        .is_some_and(|value| value == true)
+    {
+        app.insert("exec_mode".into(), Value::from("fork"));
+    }
+    let wants_dates = around.env.get("ASZ_MODE").is_some_and(is_truthy);
+    if app.get("time").is_some_and(is_truthy) || wants_dates {
+        app.insert("log_date_format".into(), Value::from("YYYY-MM-DDTHH:mm:ss"));
+    }
+    if around.env.get("PM2_DEEP_MONITORING").is_some_and(is_truthy) {
+        app.insert("deep_monitoring".into(), Value::Bool(true));
+    }
+    if app.get("automation").is_some_and(|value| value == false) {
+        app.insert("pmx".into(), Value::Bool(false));
+    }
+    if app
+        .shift_remove("disable_trace")
+        .is_some_and(|value| is_truthy(&value))
+    {
+        app.insert("trace".into(), Value::Bool(false));
+    }
+    let mut app = check(&app, Purpose::Start).map_err(DeclareError::Options)?;
+    become_user(&mut app, lookup)?;
+    share_logs(&mut app);
+    Ok(app)
+}
+
+/// The name an app is known by: given, or the base name of its script without its last extension.
+#[must_use]
+pub fn name_of(app: &Object) -> Option<String> {
+    let text = |key: &str| {
+        app.get(key)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    if let Some(name) = text("name") {
+        return Some(name.to_owned());
+    }
+    let base = paths::base_name(text("script")?);
+    match base.rfind('.') {
+        Some(dot) if dot > 0 => Some(base[..dot].to_owned()),
+        _ => Some(base.to_owned()),
+    }
+}
+
+/// Resolves a checked declaration to the record. Its members are in the order in which pm2 sends them.
+pub fn prepare(
+    mut app: Object,
+    around: &Surroundings,
+    ecosystem: &Ecosystem<'_>,
+    form: Form,
+    lookup: &impl Lookup,
+) -> Result<Prepared, ResolveError> {
+    let script = app
+        .get("script")
+        .and_then(Value::as_str)
+        .filter(|script| !script.is_empty())
+        .ok_or(ResolveError::NoScript)?
+        .to_owned();
+    let name = name_of(&app).unwrap_or_default();
+    let home = lookup.home_folder();
+    let cwd = match app
+        .get("cwd")
+        .and_then(Value::as_str)
+        .filter(|cwd| !cwd.is_empty())
+    {
+        Some(cwd) => paths::resolve(&around.cwd, &paths::expand_home(cwd, &home)),
+        None => around.cwd.clone(),
+    };
+    if !lookup.is_folder(&cwd) {
+        return Err(ResolveError::CwdNotFound(cwd));
+    }
+    if !app.get("node_args").is_some_and(is_truthy) {
+        app.shift_remove("node_args");
+        app.insert("node_args".into(), Value::Array(Vec::new()));
+    }
+    if app.contains_key("cwd") {
+        app.insert("cwd".into(), Value::from(cwd.as_str()));
+    }
+    let path = find_script(&script, &cwd, &home, lookup)?;
+    app.insert("pm_exec_path".into(), Value::from(path.as_str()));
+    let env = environment::of_app(&app, &name, around, ecosystem, form);
+    app.insert("env".into(), Value::Object(env));
+    app.shift_remove("script");
+    app.shift_remove("cwd");
+    app.insert("pm_cwd".into(), Value::from(cwd.as_str()));
+    interpreter::decide(&mut app, &path, around, lookup)?;
+    let reads_script = app
+        .get("exec_interpreter")
+        .is_some_and(|chosen| chosen != interpreter::NONE);
+    if reads_script && !app.contains_key("uid") && !lookup.is_readable(&path) {
+        return Err(ResolveError::ScriptUnreadable(path));
+    }
+    interpreter::decide_mode(&mut app);
+    let folders = place_files(&mut app, &name, &cwd, around, &home);
+    app.insert("km_link".into(), Value::Bool(false));
+    Ok(Prepared {
+        record: app,
+        folders,
+    })
+}
+
+/// The absolute path of a script: a file below the working directory, else a program in `PATH`, else a folder that Node may run.
+fn find_script(
+    script: &str,
+    cwd: &str,
+    home: &str,
+    lookup: &impl Lookup,
+) -> Result<String, ResolveError> {
+    let expanded = if script.starts_with("~/") {
+        paths::expand_home(script, home)
+    } else {
+        script.to_owned()
+    };
+    let path = paths::resolve(cwd, &expanded);
+    if lookup.is_file(&path) {
+        return Ok(path);
+    }
+    if !script.contains('/')
+        && let Some(program) = lookup.find_in_path(script)
+    {
+        return Ok(program);
+    }
+    if lookup.is_folder(&path) {
+        Ok(path)
+    } else {
+        Err(ResolveError::ScriptNotFound(path))
+    }
+}
+
+fn name_it(app: &mut Object) {
+    if !app.get("name").is_some_and(is_truthy)
+        && let Some(name) = name_of(app)
+    {
+        app.insert("name".into(), Value::from(name));
+    }
+}
+
+/// A script with a space in it is a command line, unless a file bears that very name.
+fn run_command_line_by_a_shell(
+    app: &mut Object,
+    raw: &Object,
+    around: &Surroundings,
+    lookup: &impl Lookup,
+) {
+    let Some(script) = app
+        .get("script")
+        .and_then(Value::as_str)
+        .filter(|script| script.contains(' '))
+    else {
+        return;
+    };
+    let cwd = app.get("cwd").and_then(Value::as_str).map_or_else(
+        || around.cwd.clone(),
+        |cwd| paths::resolve(&around.cwd, cwd),
+    );
+    let is_command = ["cmd", "command"]
+        .iter()
+        .any(|key| raw.get(*key).and_then(Value::as_str) == Some(script));
+    if !is_command && lookup.is_file(&paths::resolve(&cwd, script)) {
+        return;
+    }
+    let Some(shell) = ["bash", "sh"]
+        .into_iter()
+        .find(|shell| lookup.find_in_path(shell).is_some())
+    else {
+        return;
+    };
+    let args = Value::Array(vec![Value::from("-c"), Value::from(script)]);
+    app.insert("script".into(), Value::from(shell));
+    app.insert("args".into(), args);
+}
+
+/// Turns `uid` and `gid` into numbers and gives the app that user's home.
+fn become_user(app: &mut Object, lookup: &impl Lookup) -> Result<(), DeclareError> {
+    let named = |key: &str| {
+        app.get(key).map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    };
+    let (user, group) = (named("uid"), named("gid"));
+    if user.is_none() && group.is_none() {
+        return Ok(());
+    }
+    if !lookup.is_root() {
+        return Err(DeclareError::NotRoot);
+    }
+    let group = match group {
+        Some(name) => Some(
+            lookup
+                .group(&name)
+                .ok_or(DeclareError::UnknownGroup(name))?,
+        ),
+        None => None,
+    };
+    let mut gid = group;
+    if let Some(name) = user {
+        let account = lookup.user(&name).ok_or(DeclareError::UnknownUser(name))?;
+        if let Some(Value::Object(env)) = app.get_mut("env") {
+            env.insert("HOME".into(), Value::from(account.home));
+        }
+        app.insert("uid".into(), Value::from(account.uid));
+        gid = group.or(Some(account.gid));
+    }
+    if let Some(gid) = gid {
+        app.insert("gid".into(), Value::from(gid));
+    }
+    Ok(())
+}
+
+/// A single process outside cluster mode needs no number in the names of its log files.
+fn share_logs(app: &mut Object) {
+    let is_cluster = app
+        .get("exec_mode")
+        .is_some_and(|mode| mode == "cluster_mode");
+    let has_count = app.get("instances").is_some_and(is_truthy);
+    if !is_cluster && !has_count && !app.contains_key("merge_logs") {
+        // Checked again only for the order of its members.
+        app.insert("merge_logs".into(), Value::Bool(true));
+        *app = in_order(app);
+    }
+}
+
+fn in_order(app: &Object) -> Object {
+    let known = super::options::TABLE
+        .iter()
+        .map(|spec| spec.name)
+        .filter_map(|name| app.get_key_value(name));
+    let others = app
+        .iter()
+        .filter(|(key, _)| super::options::find(key).is_none());
+    known
+        .chain(others)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// Replaces the file options by absolute paths and gives the folders that those the user chose lie in.
+fn place_files(
+    app: &mut Object,
+    name: &str,
+    cwd: &str,
+    around: &Surroundings,
+    home: &str,
+) -> Vec<String> {
+    const FILES: [(&str, &str, &str, &str); 4] = [
+        ("log_file", "pm_log_path", "", "log"),
+        ("out_file", "pm_out_log_path", "-out", "log"),
+        ("error_file", "pm_err_log_path", "-error", "log"),
+        ("pid_file", "pm_pid_path", "", "pid"),
+    ];
+    let stem = paths::file_stem(name);
+    let mut folders: Vec<String> = Vec::new();
+    for (option, field, suffix, extension) in FILES {
+        let given = app.shift_remove(option);
+        let path = match given.as_ref() {
+            Some(Value::String(text)) if text == "NULL" || text == "/dev/null" => {
+                "/dev/null".to_owned()
+            }
+            Some(Value::String(text)) if !text.is_empty() => {
+                let path = paths::resolve(cwd, &paths::expand_home(text, home));
+                let folder = paths::folder(&path).to_owned();
+                if !folders.contains(&folder) {
+                    folders.push(folder);
+                }
+                path
+            }
+            other => {
+                if option == "log_file" && other != Some(&Value::Bool(true)) {
+                    continue;
+                }
+                paths::resolve(
+                    &around.folder_of(extension),
+                    &format!("{stem}{suffix}.{extension}"),
+                )
+            }
+        };
+        app.insert(field.into(), Value::from(path));
+    }
+    folders
+}
+
+impl Surroundings {
+    /// Where files of this extension lie unless the user says otherwise.
+    fn folder_of(&self, extension: &str) -> String {
+        let (variable, folder) = if extension == "pid" {
+            ("PM2_DEFAULT_PID_PATH", "pids")
+        } else {
+            ("PM2_DEFAULT_LOG_PATH", "logs")
+        };
+        match self
+            .env
+            .get(variable)
+            .and_then(Value::as_str)
+            .filter(|path| !path.is_empty())
+        {
+            Some(path) => paths::resolve(&self.cwd, path),
+            None => paths::resolve(&self.pm2_home, folder),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;
