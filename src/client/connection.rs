@@ -1,0 +1,251 @@
+//! One connection to the RPC socket: requests out in order, replies back in any order.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::Interest;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::error::{ClientError, End};
+use super::locked;
+use super::socket::Socket;
+use crate::wire::amp::{Decoder, Frame};
+use crate::wire::arg::Arg;
+use crate::wire::axon::{Request, RequestId};
+use crate::wire::rpc::Reply;
+
+/// The largest reply that is accepted: 1,000 processes with large environments are about 20 MiB.
+pub(super) const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
+
+/// The most bytes of requests that wait for a daemon which does not read. Beyond it a call fails at once.
+pub(super) const MAX_UNSENT_BYTES: usize = 64 * 1024 * 1024;
+
+/// The most calls that wait for their reply at the same time. Beyond it a call fails at once.
+pub(super) const MAX_OUTSTANDING: usize = 65_536;
+
+/// Replies from this size on are handed out unparsed when they look like a success.
+///
+/// Checking 1.5 MB of JSON takes several milliseconds, and whoever wants the value parses it anyway.
+const LARGE_REPLY_BYTES: usize = 64 * 1024;
+
+/// One read. Larger reads gain nothing: a Unix socket holds about 200 KiB, and this is allocated per connection.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+
+/// Called once with how a call ended, on the runtime's thread or, if the call could not even be sent, on the caller's.
+pub type OnReply = Box<dyn FnOnce(Result<Bytes, ClientError>) + Send>;
+
+/// A request that was not sent, not even in part, because the connection had ended.
+pub(super) struct Unsent(pub(super) OnReply);
+
+/// A live connection. Ends when the daemon closes it, when it sends what is no reply, or by [`Connection::close`].
+pub(super) struct Connection {
+    socket: Socket,
+    state: Mutex<State>,
+    /// Told when there is something unsent, so that the task waits for the socket to become writable.
+    unsent: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    outstanding: HashMap<RequestId, OnReply>,
+    unsent: BytesMut,
+    is_ended: bool,
+    task: Option<AbortHandle>,
+}
+
+impl Connection {
+    /// Takes over a connected socket. The task that reads it ends with the connection.
+    pub(super) fn start(socket: Socket) -> Arc<Self> {
+        let connection = Arc::new(Self {
+            socket,
+            state: Mutex::default(),
+            unsent: Notify::new(),
+        });
+        let task = tokio::spawn(Arc::clone(&connection).serve());
+        locked(&connection.state).task = Some(task.abort_handle());
+        connection
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !locked(&self.state).is_ended
+    }
+
+    /// Sends a request. From here on `on_reply` is called exactly once, unless it comes back in the error.
+    pub(super) fn send(
+        &self,
+        id: RequestId,
+        frame: &[u8],
+        on_reply: OnReply,
+    ) -> Result<(), Unsent> {
+        let mut state = locked(&self.state);
+        if state.is_ended {
+            return Err(Unsent(on_reply));
+        }
+        if state.outstanding.len() >= MAX_OUTSTANDING
+            || state.unsent.len() + frame.len() > MAX_UNSENT_BYTES
+        {
+            drop(state);
+            on_reply(Err(ClientError::Overloaded));
+            return Ok(());
+        }
+        if self.write(&mut state, frame).is_err() {
+            // The task sees the end of the stream too; what else is outstanding is its business.
+            state.is_ended = true;
+            return Err(Unsent(on_reply));
+        }
+        state.outstanding.insert(id, on_reply);
+        Ok(())
+    }
+
+    /// Sends a request that will not be answered.
+    pub(super) fn send_unanswered(&self, frame: &[u8]) -> io::Result<()> {
+        let mut state = locked(&self.state);
+        if state.is_ended {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.write(&mut state, frame)
+    }
+
+    /// Ends the connection now. Everything outstanding fails with this error.
+    pub(super) fn close(&self) {
+        let task = locked(&self.state).task.take();
+        self.end(&End::Closed);
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+
+    /// Writes at once what the socket takes, and leaves the rest to the task. Fails only if nothing was written.
+    fn write(&self, state: &mut State, frame: &[u8]) -> io::Result<()> {
+        let written = if state.unsent.is_empty() {
+            match self.socket.try_write(frame) {
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            }
+        } else {
+            0
+        };
+        if written < frame.len() {
+            state.unsent.extend_from_slice(&frame[written..]);
+            self.unsent.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn serve(self: Arc<Self>) {
+        let end = self.exchange().await;
+        self.end(&end);
+    }
+
+    /// Reads and writes until the connection ends, and says how.
+    async fn exchange(&self) -> End {
+        let mut decoder = Decoder::new(MAX_REPLY_BYTES);
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let interest = if locked(&self.state).unsent.is_empty() {
+                Interest::READABLE
+            } else {
+                Interest::READABLE | Interest::WRITABLE
+            };
+            tokio::select! {
+                ready = self.socket.ready(interest) => if ready.is_err() { return End::Lost },
+                () = self.unsent.notified() => {}
+            }
+            self.flush();
+            if let Err(end) = self.receive(&mut decoder, &mut buffer) {
+                return end;
+            }
+        }
+    }
+
+    fn flush(&self) {
+        let mut state = locked(&self.state);
+        while !state.unsent.is_empty() {
+            match self.socket.try_write(&state.unsent) {
+                Ok(written) => state.unsent.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // What the daemon wrote before it closed is still to be read; reading finds the end.
+                Err(_) => state.unsent.clear(),
+            }
+        }
+    }
+
+    /// Takes what has arrived.
+    fn receive(&self, decoder: &mut Decoder, buffer: &mut [u8]) -> Result<(), End> {
+        loop {
+            match self.socket.try_read(buffer) {
+                Ok(0) => return Err(End::Lost),
+                Ok(read) => decoder.push(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => return Err(End::Lost),
+            }
+            while let Some(frame) = decoder.next().map_err(garbled)? {
+                self.deliver(frame)?;
+            }
+        }
+    }
+
+    /// Hands a reply to whoever waits for it. Compat: a reply that nobody waits for is ignored, as the reference client does.
+    fn deliver(&self, frame: Frame) -> Result<(), End> {
+        let (id, reply) = understand(frame)?;
+        let on_reply = locked(&self.state).outstanding.remove(&id);
+        if let Some(on_reply) = on_reply {
+            on_reply(reply);
+        }
+        Ok(())
+    }
+
+    fn end(&self, end: &End) {
+        let outstanding = {
+            let mut state = locked(&self.state);
+            state.is_ended = true;
+            state.unsent = BytesMut::new();
+            std::mem::take(&mut state.outstanding)
+        };
+        for on_reply in outstanding.into_values() {
+            on_reply(Err(end.clone().into()));
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which call a frame answers, and how.
+fn understand(frame: Frame) -> Result<(RequestId, Result<Bytes, ClientError>), End> {
+    if frame.args()[0].len() >= LARGE_REPLY_BYTES {
+        let Request { message, id, .. } = frame.clone().into();
+        if let (Arg::Json(text), Some(id)) = (message, id)
+            && text.starts_with(b"{\"args\":[")
+            && text.ends_with(b"]}")
+        {
+            return Ok((id, Ok(text.slice(b"{\"args\":".len()..text.len() - 1))));
+        }
+    }
+    let (id, reply) = Reply::parse(frame).map_err(garbled)?;
+    let result = match reply {
+        Ok(Reply::Success(value) | Reply::Methods(value)) => Ok(value.as_shared().clone()),
+        Ok(Reply::Failure(failure)) => Err(ClientError::Remote {
+            message: failure.message,
+            stack: failure.stack,
+        }),
+        Err(error) => Err(garbled(error).into()),
+    };
+    Ok((id, result))
+}
+
+fn garbled(error: impl fmt::Display) -> End {
+    End::Garbled {
+        reason: error.to_string(),
+    }
+}

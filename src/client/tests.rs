@@ -1,0 +1,1 @@
+//! The client against a pretend daemon that answers, or misbehaves, as each test wants.
