@@ -109,6 +109,11 @@ impl Home {
         })
     }
 
+    /// Makes the home folder itself, 0700, if it is missing: enough to take the lock.
+    pub fn create_root(&self) -> Result<(), HostError> {
+        create_folder(&self.root)
+    }
+
     /// Makes what is missing of the folders (0700) and of `module_conf.json` (0600), and checks that the home can be
     /// written. What exists keeps its mode: it may have been opened up on purpose.
     pub fn create(&self) -> Result<(), HostError> {

@@ -101,6 +101,14 @@ impl Queue {
             set.add(Signal::try_from(number)?);
         }
         set.thread_block()?;
+        for &number in signals {
+            // Whoever executed us may have ignored it, as a shell does with SIGINT of a background job; what is ignored
+            // never arrives, and with SIGCHLD ignored the kernel throws exit statuses away.
+            // SAFETY: the default disposition needs no handler, and the signal is blocked by now.
+            unsafe {
+                libc::signal(number, libc::SIG_DFL);
+            }
+        }
         Ok(Self(SignalFd::with_flags(
             &set,
             SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,

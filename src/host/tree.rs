@@ -109,7 +109,7 @@ impl Snapshot {
     /// Those are its descendants by parent links, whatever session they are in, and the members of every session and
     /// process group led by `root` or a descendant, whoever their parent is by now. `root` may have ended: its session
     /// and group keep its number from being used again as long as they have members. Not found is only who has left
-    /// both the session and the family.
+    /// both the session and the family. Never contains the calling process.
     #[must_use]
     pub fn tree(&self, root: Identity) -> Vec<Identity> {
         // Another process has the number, so nothing is left of the session that had it.
@@ -133,7 +133,7 @@ impl Snapshot {
             }
         }
         let living = found.iter().rev().filter_map(|pid| self.find(*pid));
-        let living = living.filter(|entry| !entry.stat.has_ended());
+        let living = living.filter(|entry| !entry.stat.has_ended() && entry.pid != own_pid());
         living
             .map(|entry| Identity {
                 pid: entry.pid,

@@ -1,0 +1,86 @@
+//! The keeper's own children that have not been reaped: nobody else is ever signalled.
+
+use super::proto::Ended;
+use crate::host::{signal, tree};
+use std::collections::BTreeMap;
+use std::process::ExitStatus;
+
+/// SIGKILL, which cannot be caught.
+pub(super) const KILL: i32 = 9;
+
+/// Looks at all processes until nothing of an application is left. What forks faster than that for so many rounds is
+/// not an accident that we could clean up after.
+const KILL_ROUNDS: usize = 8;
+
+/// Run ↔ pid, both ways.
+#[derive(Debug, Default)]
+pub(super) struct Children {
+    pid_of: BTreeMap<u64, i32>,
+    run_of: BTreeMap<i32, u64>,
+}
+
+impl Children {
+    /// A child was started.
+    pub(super) fn add(&mut self, run: u64, pid: i32) {
+        debug_assert!(!self.pid_of.contains_key(&run), "run {run} is used twice");
+        self.pid_of.insert(run, pid);
+        self.run_of.insert(pid, run);
+    }
+
+    /// A process was reaped. `None` for an orphan that was never ours.
+    pub(super) fn ended(&mut self, pid: i32, status: ExitStatus) -> Option<Ended> {
+        let run = self.run_of.remove(&pid)?;
+        self.pid_of.remove(&run);
+        Some(Ended { run, pid, status })
+    }
+
+    /// Whether this run has a child.
+    pub(super) fn has(&self, run: u64) -> bool {
+        self.pid_of.contains_key(&run)
+    }
+
+    /// How many live or wait to be reaped.
+    pub(super) fn len(&self) -> usize {
+        self.pid_of.len()
+    }
+
+    /// Run and pid of each.
+    pub(super) fn list(&self) -> Vec<(u64, i32)> {
+        self.pid_of.iter().map(|(run, pid)| (*run, *pid)).collect()
+    }
+
+    /// Signals one child. A run that has ended is no error: its exit is on the way to who asked.
+    pub(super) fn signal(&self, run: u64, number: i32) {
+        if let Some(pid) = self.pid_of.get(&run) {
+            let _gone_or_forbidden = signal::send(*pid, number);
+        }
+    }
+
+    /// Signals the group that a child leads.
+    pub(super) fn signal_group(&self, run: u64, number: i32) {
+        if let Some(pid) = self.pid_of.get(&run) {
+            let _gone_or_forbidden = signal::send_group(*pid, number);
+        }
+    }
+
+    /// Kills every child with all that belongs to it. They are reaped later, as always.
+    pub(super) fn kill_trees(&self) {
+        for _ in 0..KILL_ROUNDS {
+            let Ok(snapshot) = tree::Snapshot::take() else {
+                break;
+            };
+            let roots = self
+                .run_of
+                .keys()
+                .filter_map(|pid| tree::Identity::of(*pid));
+            let mut found = false;
+            for member in roots.flat_map(|root| snapshot.tree(root)) {
+                found = true;
+                let _gone = member.signal(KILL);
+            }
+            if !found {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! How a keeper comes to be: alone on its home, detached, with its log, its pid file and someone to tell when it is up.
+
+use crate::host::files::FileLock;
+use crate::host::paths::Home;
+use crate::host::{HostError, process};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Names a descriptor on which our client waits for the ready line.
+const READY_VARIABLE: &str = "PM2_READY_FD";
+
+/// The same for a client that starts us as pm2 starts its own daemon, through Node's channel.
+const CHANNEL_VARIABLE: &str = "NODE_CHANNEL_FD";
+
+/// Names a descriptor whose end is our end.
+const TIE_VARIABLE: &str = "PM2_TIE_FD";
+
+/// Names the daemon's end of the socketpair.
+const KEEPER_VARIABLE: &str = "PM2_KEEPER_FD";
+
+/// Meant for who reads them at our start, and wrong for everyone later.
+const PRIVATE_VARIABLES: [&str; 5] = [
+    READY_VARIABLE,
+    CHANNEL_VARIABLE,
+    TIE_VARIABLE,
+    KEEPER_VARIABLE,
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+];
+
+/// How much of the log's end is searched for a reason.
+const REASON_BYTES: u64 = 2048;
+
+/// What a keeper holds from its start to its end.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub(super) home: Home,
+    /// Shared with the daemon, so that no second one starts while either lives.
+    pub(super) lock: FileLock,
+    pub(super) ready: Ready,
+    /// Its end is ours: no-daemon mode.
+    pub(super) tie: Option<OwnedFd>,
+}
+
+/// Why there is no keeper.
+#[derive(Debug)]
+pub(super) enum NotLaunched {
+    /// Another keeper has the home. It will serve the client as well.
+    Locked,
+    /// The home, the log or the like cannot be used.
+    Failed(String),
+}
+
+/// Takes the home's lock, detaches unless tied, and redirects everything. On failure the client has been told why.
+pub(super) fn launch(root: &Path) -> Result<Launched, NotLaunched> {
+    let (mut ready, tie) = inherit();
+    match prepare(root, tie.is_some()) {
+        Ok((home, lock)) => Ok(Launched {
+            home,
+            lock,
+            ready,
+            tie,
+        }),
+        Err(NotLaunched::Locked) => {
+            ready.fail("locked");
+            Err(NotLaunched::Locked)
+        }
+        Err(NotLaunched::Failed(reason)) => {
+            ready.fail(&reason);
+            Err(NotLaunched::Failed(reason))
+        }
+    }
+}
+
+fn prepare(root: &Path, tied: bool) -> Result<(Home, FileLock), NotLaunched> {
+    let root = std::path::absolute(root).map_err(|error| NotLaunched::Failed(error.to_string()))?;
+    let home = Home::new(&root, &|name| std::env::var_os(name))?;
+    home.create_root()?;
+    let lock = FileLock::take(&home.lock)?.ok_or(NotLaunched::Locked)?;
+    home.create()?;
+    if !tied {
+        process::detach().map_err(|error| file_error("fork for", &home.root, error))?;
+    }
+    process::lead_session();
+    let null =
+        File::open("/dev/null").map_err(|e| file_error("open", Path::new("/dev/null"), e))?;
+    let no_input = process::redirect_input(null.as_fd());
+    no_input.map_err(|error| file_error("use", Path::new("/dev/null"), error))?;
+    open_log(&home)?;
+    std::env::set_current_dir("/").map_err(|error| file_error("enter", Path::new("/"), error))?;
+    process::adopt_orphans().map_err(|error| file_error("adopt orphans for", &home.root, error))?;
+    let pid = std::process::id().to_string();
+    fs::write(&home.pid_file, pid).map_err(|error| file_error("write", &home.pid_file, error))?;
+    if let Ok(title) = CString::new(home.title.as_bytes()) {
+        process::set_name(&title);
+    }
+    Ok((home, lock))
+}
+
+/// Opens the log anew, for us and for daemons to come; after a rotation the old file is let go.
+pub(super) fn open_log(home: &Home) -> Result<(), HostError> {
+    let failed = |error| file_error("open", &home.log_file, error);
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&home.log_file);
+    process::redirect_output(file.map_err(failed)?.as_fd()).map_err(failed)
+}
+
+/// Writes one line as the daemon would. Losing it when the disk is full is better than ending.
+pub(super) fn log(text: &str) {
+    let line = format!("{}: PM2 error: {text}\n", process::local_time());
+    let _full = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Where the log ends now.
+pub(super) fn log_end(home: &Home) -> u64 {
+    fs::metadata(&home.log_file).map_or(0, |file| file.len())
+}
+
+/// The last line of the log after `from`, if there is one.
+pub(super) fn last_words(home: &Home, from: u64) -> Option<String> {
+    let mut file = File::open(&home.log_file).ok()?;
+    let end = file.metadata().ok()?.len();
+    let start = from.max(end.saturating_sub(REASON_BYTES));
+    file.seek(SeekFrom::Start(start)).ok()?;
+    let mut text = Vec::new();
+    file.take(REASON_BYTES).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let told = text.lines().rev().map(str::trim);
+    // How to get a trace of a panic is not why it happened.
+    let reason = told
+        .filter(|line| !line.starts_with("note: run with"))
+        .find(|line| !line.is_empty());
+    reason.map(str::to_owned)
+}
+
+/// Removes the pid file, unless it is somebody else's by now.
+pub(super) fn remove_pid_file(home: &Home) {
+    let own = std::process::id().to_string();
+    if fs::read_to_string(&home.pid_file).is_ok_and(|pid| pid.trim() == own) {
+        let _gone = fs::remove_file(&home.pid_file);
+    }
+}
+
+/// Who waits for us to be up. The daemon writes the good news, we the bad; whoever is first, there is one line.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    waiting: Option<(&'static str, OwnedFd)>,
+}
+
+impl Ready {
+    /// What the first daemon must inherit to write the line, and the variable that names it.
+    pub(super) fn for_daemon(&self) -> Option<(&'static str, BorrowedFd<'_>)> {
+        self.waiting
+            .as_ref()
+            .map(|(variable, fd)| (*variable, fd.as_fd()))
+    }
+
+    /// The line has been written.
+    pub(super) fn told(&mut self) {
+        self.waiting = None;
+    }
+
+    /// Says why there will be no daemon. Nobody waiting, or gone, is no error.
+    pub(super) fn fail(&mut self, reason: &str) {
+        if let Some((_, fd)) = self.waiting.take() {
+            let line = format!("{{\"online\":false,\"reason\":\"{}\"}}\n", escape(reason));
+            let _gone = File::from(fd).write_all(line.as_bytes());
+        }
+    }
+}
+
+/// The environment of a daemon: ours without what was meant for us, and with what is meant for it. Descriptor 3 is the
+/// keeper, 4 the one that waits for the ready line.
+pub(super) fn daemon_environment(home: &Home, ready_variable: Option<&str>) -> Vec<CString> {
+    let ours = std::env::vars_os().filter(|(name, _)| {
+        name != "PM2_HOME" && PRIVATE_VARIABLES.iter().all(|private| name != private)
+    });
+    let mut added: Vec<(OsString, OsString)> = vec![
+        ("PM2_HOME".into(), home.root.clone().into_os_string()),
+        (KEEPER_VARIABLE.into(), "3".into()),
+    ];
+    added.extend(ready_variable.map(|variable| (variable.into(), "4".into())));
+    let entries = ours
+        .chain(added)
+        .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    entries
+        .filter_map(|entry| CString::new(entry).ok())
+        .collect()
+}
+
+/// The daemon's end of the channel, in a process that a keeper started.
+#[must_use]
+pub fn keeper_fd() -> Option<OwnedFd> {
+    process::inherited(number(KEEPER_VARIABLE)?)
+}
+
+/// Owns the descriptors our variables name and closes all others.
+fn inherit() -> (Ready, Option<OwnedFd>) {
+    let tie = number(TIE_VARIABLE).and_then(process::inherited);
+    // A client of ours that happens to be a child of Node has a channel too, but that one belongs to its parent.
+    let variable = if number(READY_VARIABLE).is_some() {
+        READY_VARIABLE
+    } else {
+        CHANNEL_VARIABLE
+    };
+    let waiting = number(variable)
+        .filter(|number| tie.as_ref().is_none_or(|tie| tie.as_raw_fd() != *number))
+        .and_then(process::inherited);
+    let kept: Vec<&OwnedFd> = tie.iter().chain(&waiting).collect();
+    process::close_all_but(&kept);
+    (
+        Ready {
+            waiting: waiting.map(|fd| (variable, fd)),
+        },
+        tie,
+    )
+}
+
+fn number(variable: &str) -> Option<i32> {
+    std::env::var_os(variable)
+        .as_deref()
+        .and_then(OsStr::to_str)?
+        .parse()
+        .ok()
+}
+
+fn file_error(action: &'static str, path: &Path, source: std::io::Error) -> HostError {
+    HostError::File {
+        action,
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+impl From<HostError> for NotLaunched {
+    fn from(error: HostError) -> Self {
+        use std::error::Error;
+        let cause = error
+            .source()
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        Self::Failed(format!("failed to {error}{cause}"))
+    }
+}
+
+/// JSON string content.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => escaped.extend(['\\', character]),
+            '\n' => escaped.push_str("\\n"),
+            control if control < ' ' => escaped.push(' '),
+            plain => escaped.push(plain),
+        }
+    }
+    escaped
+}

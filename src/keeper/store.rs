@@ -1,0 +1,79 @@
+//! Descriptors kept for the next daemon, each under a key that only daemons understand.
+
+use super::proto::KEY_MAX;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::os::fd::OwnedFd;
+
+/// The most descriptors kept: five for each of 4,000 applications, and as many listeners again. Past it a `Store` is
+/// refused.
+pub(super) const ENTRIES_MAX: usize = 32_768;
+
+/// Key → descriptor, in order of keys.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    entries: BTreeMap<Box<str>, OwnedFd>,
+}
+
+impl Store {
+    /// Keeps `fd` in place of what was under `key`. Refused, giving the key back and closing `fd`, when there is no room.
+    pub(super) fn put(&mut self, key: String, fd: OwnedFd) -> Result<(), String> {
+        if key.len() > KEY_MAX
+            || (self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(key.as_str()))
+        {
+            return Err(key);
+        }
+        self.entries.insert(key.into_boxed_str(), fd);
+        Ok(())
+    }
+
+    /// Closes what is under `key`, if anything is.
+    pub(super) fn discard(&mut self, key: &str) {
+        self.entries.remove(key);
+    }
+
+    /// The entry after `key` in order, or the first one. Entries may come and go between two calls.
+    pub(super) fn after(&self, key: Option<&str>) -> Option<(&str, &OwnedFd)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        let (key, fd) = self
+            .entries
+            .range::<str, _>((from, Bound::Unbounded))
+            .next()?;
+        Some((key, fd))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    fn descriptor() -> OwnedFd {
+        std::fs::File::open("/dev/null").unwrap().into()
+    }
+
+    #[test]
+    fn entries_are_visited_once_each_though_others_come_and_go() {
+        let mut store = Store::default();
+        for key in ["b", "d", "c"] {
+            store.put(key.to_owned(), descriptor()).unwrap();
+        }
+        assert_eq!(store.after(None).unwrap().0, "b");
+        store.discard("b");
+        store.put("a".to_owned(), descriptor()).unwrap();
+        assert_eq!(store.after(Some("b")).unwrap().0, "c");
+        store.put("c".to_owned(), descriptor()).unwrap();
+        assert_eq!(store.after(Some("c")).unwrap().0, "d");
+        assert!(store.after(Some("d")).is_none());
+    }
+
+    #[test]
+    fn a_store_past_its_limit_is_refused_and_closes_the_descriptor() {
+        // Protects: a daemon gone wrong cannot make the keeper grow.
+        let mut store = Store::default();
+        let (read, write) = std::io::pipe().unwrap();
+        let long = "k".repeat(KEY_MAX + 1);
+        assert_eq!(store.put(long.clone(), write.into()), Err(long));
+        assert!(crate::host::process::is_hung_up(read.as_fd()));
+    }
+}
