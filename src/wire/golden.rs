@@ -53,8 +53,10 @@ fn hex(text: &str) -> Vec<u8> {
 fn recordings(part: &str) -> Vec<Recording> {
     let mut names: Vec<String> = std::fs::read_dir(golden("axon"))
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".hex") && name.contains(part))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "hex"))
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| name.contains(part))
         .collect();
     names.sort();
     assert!(!names.is_empty(), "no recordings of {part}");
@@ -271,14 +273,10 @@ fn every_value_the_reference_encodes_is_read_as_the_reference_reads_it() {
             continue;
         };
         let (frames, failure) = decode(std::iter::once(&bytes[..]));
-        if bytes[0] & 0x0f == 0 {
+        if frames.is_empty() {
             // A count of 0, or of 16, which is the same nibble: the reference loses its place, to us it is an error.
-            assert_eq!(
-                (frames.len(), failure),
-                (0, Some(AmpError::NoArguments)),
-                "{}",
-                row.name
-            );
+            assert_eq!(failure, Some(AmpError::NoArguments));
+            assert!(["no args", "16 args (count overflows the nibble)"].contains(&&row.name[..]));
             continue;
         }
         let args: Vec<_> = frames[0]
@@ -326,13 +324,13 @@ fn a_split_stream_gives_the_frames_it_gives_the_reference() {
         match &row.name[..] {
             // The reference waits for a byte of the next frame; we have no reason to.
             "zero-length last argument is held back until the next byte" => {
-                assert_eq!(frames.len(), 1)
+                assert_eq!(frames.len(), 1);
             }
             "argument count 0 desynchronises the reference parser" => {
-                assert_eq!(failure, Some(AmpError::NoArguments))
+                assert_eq!(failure, Some(AmpError::NoArguments));
             }
             "length 0xffffffff never completes" => {
-                assert_eq!(failure, Some(AmpError::FrameTooLong { max: MAX_FRAME }))
+                assert_eq!(failure, Some(AmpError::FrameTooLong { max: MAX_FRAME }));
             }
             name => assert_eq!((frames, failure), (expected, None), "{name}"),
         }

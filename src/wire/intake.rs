@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn what_is_left_of_many_messages_does_not_keep_their_memory() {
         let mut intake = Intake::default();
-        intake.push(&[b'x'; SHARED_BYTES_MAX + 3]);
+        intake.push(&vec![b'x'; SHARED_BYTES_MAX + 3]);
         let messages = intake.take(SHARED_BYTES_MAX + 1);
         intake.settle();
         assert_eq!(intake.bytes(), b"xx");
