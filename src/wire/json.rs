@@ -291,13 +291,15 @@ mod tests {
             "{\"a\":1,}",
             "{a:1}",
             "01",
+            "\u{c}1",
+            "{}\u{c}",
+            "\u{b}{}",
             "\"\n\"",
             "NaN",
         ] {
-            assert!(
-                Json::parse(&Bytes::from_static(text.as_bytes())).is_err(),
-                "{text:?}"
-            );
+            let text = Bytes::from_static(text.as_bytes());
+            assert!(Json::parse(&text).is_err(), "{text:?}");
+            assert!(Parsed::of(&text, ["a"]).is_err(), "{text:?}");
         }
         assert!(matches!(
             Json::parse(&Bytes::from_static(b"\"\xff\"")),
