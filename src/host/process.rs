@@ -58,19 +58,26 @@ pub fn reap() -> Option<(i32, ExitStatus)> {
     }
 }
 
-/// Owns a descriptor we inherited by number, close-on-exec from now on. `None` if it is not open, or one of the first three.
+/// Owns a descriptor we inherited by number, close-on-exec from now on. `None` if it is not open.
+///
+/// Of one of the standard three we get a copy: the caller must still replace the original.
 ///
 /// Contract: once per number, at the start of a process, before it opens anything itself.
 #[must_use]
 pub fn inherited(number: RawFd) -> Option<OwnedFd> {
-    if number < FIRST_FREE {
+    if number < 0 {
         return None;
     }
     // SAFETY: asks about a number; a closed one is an error.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
-    // SAFETY: it is open, was opened by whoever executed us, and by the contract above nobody here owns it yet.
-    Some(unsafe { OwnedFd::from_raw_fd(number) })
+    let owned = if number < FIRST_FREE {
+        fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(FIRST_FREE)).ok()?
+    } else {
+        fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+        number
+    };
+    // SAFETY: it is open, was made just now or by whoever executed us, and by the contract nobody here owns it yet.
+    Some(unsafe { OwnedFd::from_raw_fd(owned) })
 }
 
 /// Closes every descriptor from 3 on but these, which whoever started us left open by mistake.

@@ -121,6 +121,10 @@ impl Channel {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Received::Nothing);
                 }
+                // The peer ended before it read everything of ours.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Ok(Received::Closed);
+                }
                 Err(error) => return Err(error.into()),
             }
         }

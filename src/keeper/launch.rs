@@ -6,7 +6,7 @@ use crate::host::{HostError, process};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -203,16 +203,25 @@ pub fn keeper_fd() -> Option<OwnedFd> {
 
 /// Owns the descriptors our variables name and closes all others.
 fn inherit() -> (Ready, Option<OwnedFd>) {
-    let tie = number(TIE_VARIABLE).and_then(process::inherited);
+    let tie_number = number(TIE_VARIABLE);
     // A client of ours that happens to be a child of Node has a channel too, but that one belongs to its parent.
     let variable = if number(READY_VARIABLE).is_some() {
         READY_VARIABLE
     } else {
         CHANNEL_VARIABLE
     };
-    let waiting = number(variable)
-        .filter(|number| tie.as_ref().is_none_or(|tie| tie.as_raw_fd() != *number))
-        .and_then(process::inherited);
+    let ready_number = number(variable).filter(|number| Some(*number) != tie_number);
+    // A copy of a standard stream gets the first free number, so those with a number of their own are taken first.
+    let mut numbers = [tie_number, ready_number];
+    numbers.sort_by_key(|number| std::cmp::Reverse(*number));
+    let mut owned = numbers.map(|number| (number, number.and_then(process::inherited)));
+    let mut take = |wanted: Option<i32>| {
+        owned
+            .iter_mut()
+            .find(|(number, _)| *number == wanted)
+            .and_then(|(_, fd)| fd.take())
+    };
+    let (tie, waiting) = (take(tie_number), take(ready_number));
     let kept: Vec<&OwnedFd> = tie.iter().chain(&waiting).collect();
     process::close_all_but(&kept);
     (
