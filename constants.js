@@ -1,0 +1,3 @@
+'use strict';
+
+module.exports = require('./src/js/constants.js')(process.env.PM2_HOME);

@@ -1,0 +1,391 @@
+'use strict';
+
+const path = require('node:path');
+const { defaultHome } = require('./paths.js');
+const { badArgument, settle } = require('./settle.js');
+
+const CONFIG = 'the name of a configuration file, an app, an array of apps or {apps: […]}';
+const TARGET = `a name, an id, "all", a /regex/, ${CONFIG}`;
+
+/** How long the processes that a `trigger` reached may take to answer, in ms. */
+const REPLY_MAX = 30_000;
+
+/**
+ * pm2's programmatic API. `require('pm2')` is an instance of it; `new pm2.custom(options)` makes another, with a home of its own.
+ *
+ * Every method takes its callback last and calls it exactly once, error first; without a callback it returns a promise. Any
+ * method connects by itself. Nothing prints, and nothing ends the process.
+ */
+class API {
+  /**
+   * @param {object} [options]
+   * @param {string} [options.cwd] base of relative scripts and configuration files
+   * @param {string} [options.pm2_home] home of this instance
+   * @param {boolean} [options.daemon_mode] false: the daemon ends with this process
+   * @param {boolean} [options.independent] a random home, and no daemon unless `daemon_mode` says so
+   */
+  constructor(options = {}) {
+    const { cwd, pm2_home, daemon_mode, independent, public_key, secret_key, machine_name } = options ?? {};
+    if (pm2_home && independent === true) throw new Error('You cannot set a pm2_home and independent instance in same time');
+    const { env } = process;
+    this.daemon_mode = daemon_mode ?? independent !== true;
+    this.pm2_home = home(pm2_home, independent);
+    this.public_key = env.KEYMETRICS_PUBLIC || env.PM2_PUBLIC_KEY || env.PUBLIC_KEY || public_key || null;
+    this.secret_key = env.KEYMETRICS_SECRET || env.PM2_SECRET_KEY || env.SECRET_KEY || secret_key || null;
+    this.machine_name = env.INSTANCE_NAME || env.MACHINE_NAME || env.PM2_MACHINE_NAME || machine_name || null;
+    this.cwd = cwd ? path.resolve(cwd) : process.cwd();
+    // Loading the package must cost nothing, so what reads files or needs the native half waits until it is looked at.
+    later(this, '_conf', () => require('./constants.js')(this.pm2_home));
+    later(this, 'Client', () => makeClient(this));
+    later(this, 'pm2_configuration', () => readConfiguration(this._conf.PM2_MODULE_CONF_FILE));
+    this.gl_interact_infos = null;
+    this.gl_is_km_linked = false;
+    this.gl_retry = 0;
+  }
+
+  /** `([noDaemon], callback)`: connects, launching the daemon if none answers. */
+  connect(noDaemon, callback) {
+    if (typeof noDaemon === 'function') return this.connect(undefined, noDaemon);
+    if (typeof noDaemon === 'boolean') {
+      this.daemon_mode = !noDaemon;
+      this.Client.daemon_mode = !noDaemon;
+    }
+    this.start_timer ??= new Date();
+    return settle(callback, () => this.Client.start());
+  }
+
+  /** Closes the connection and every bus. The daemon and its apps go on. */
+  disconnect(callback) {
+    return this.Client.close(callback);
+  }
+
+  close(callback) {
+    return this.Client.close(callback);
+  }
+
+  /** Stops every app and ends the daemon. */
+  kill(callback) {
+    return this.Client.killDaemon(callback);
+  }
+
+  killDaemon(callback) {
+    return this.Client.killDaemon(callback);
+  }
+
+  /** `(what, [options], [callback])`: a script, an app, apps, or a configuration file; options may be a configuration file too. */
+  start(what, options, callback) {
+    if (typeof options === 'function') return this.start(what, {}, options);
+    return settle(callback, async () => {
+      const members = { what: await whatToStart(this, what), options: await startOptions(this, options) };
+      return this.Client.act('start', this.cwd, members);
+    });
+  }
+
+  /** `(target, [options], [callback])`. */
+  restart(target, options, callback) {
+    return operate(this, 'restart', target, options, callback);
+  }
+
+  /** `(target, [options], [callback])`: in cluster mode the new instance is there before the old one goes. */
+  reload(target, options, callback) {
+    return operate(this, 'reload', target, options, callback);
+  }
+
+  /** `(target, [options], [callback])`: a reload whose old instance is told `shutdown` first. */
+  gracefulReload(target, options, callback) {
+    return operate(this, 'gracefulReload', target, options, callback);
+  }
+
+  stop(target, callback, ...rest) {
+    return operate(this, 'stop', target, callback, ...rest);
+  }
+
+  /** `(target, [via], [callback])`; with `via` `'pipe'` the target is the JSON text of apps. */
+  delete(target, via, callback) {
+    if (via !== 'pipe') return operate(this, 'delete', target, via, callback);
+    return settle(callback, async () => {
+      if (typeof target !== 'string') throw badArgument('delete', 'target', target, 'JSON text');
+      const apps = require('./files.js').parse(target, 'pipe');
+      return this.Client.act('delete', this.cwd, { what: { apps, file: null }, options: {} });
+    });
+  }
+
+  /** `(name, count, [callback])`: count in total, or `'+2'`, `'-1'`. */
+  scale(name, count, callback) {
+    return settle(callback, () => {
+      if (typeof name !== 'string' && typeof name !== 'number') throw badArgument('scale', 'name', name, 'the name of an app');
+      const isCount = Number.isInteger(count) || /^[+-]?\d+$/.test(typeof count === 'string' ? count : '');
+      if (!isCount) throw badArgument('scale', 'count', count, 'a whole number, or text such as "+2" or "-1"');
+      return this.Client.act('scale', this.cwd, { what: { target: name }, count, options: {} });
+    });
+  }
+
+  /** `(target, [callback])`: counts of restarts back to 0. */
+  reset(target, callback) {
+    return settle(callback, () => this.Client.act('reset', this.cwd, { what: idOrName('reset', target), options: {} }));
+  }
+
+  /** `([options], callback)`: every process. */
+  list(options, callback) {
+    if (typeof options === 'function') return this.list(undefined, options);
+    return settle(callback, () => this.Client.call('getMonitorData', {}));
+  }
+
+  /** `(nameOrId, callback)`: the processes of that name or id, `[]` when there is none. */
+  describe(nameOrId, callback) {
+    return settle(callback, () => this.Client.act('describe', this.cwd, { what: idOrName('describe', nameOrId), options: {} }));
+  }
+
+  getProcessIdByName(name, callback) {
+    return settle(callback, () => {
+      return this.Client.act('getProcessIdByName', this.cwd, { what: idOrName('getProcessIdByName', name, 'name'), options: {} });
+    });
+  }
+
+  /** `([name], callback)`: pids; 0 for what is stopped. */
+  getPID(name, callback) {
+    if (typeof name === 'function') return this.getPID(undefined, name);
+    return settle(callback, () => {
+      const target = name === undefined || name === null ? null : idOrName('getPID', name).target;
+      return this.Client.act('getPID', this.cwd, { what: { target }, options: {} });
+    });
+  }
+
+  getVersion(callback) {
+    return settle(callback, () => this.Client.call('getVersion', {}));
+  }
+
+  ping(callback) {
+    return settle(callback, () => this.Client.call('ping', {}));
+  }
+
+  /** `([force], [callback])`: saves the list of processes. */
+  dump(force, callback) {
+    if (typeof force === 'function') return this.dump(false, force);
+    return settle(callback, () => this.Client.act('dump', this.cwd, { force: Boolean(force) }));
+  }
+
+  /** `([nameOrId], [callback])`: empties log files. */
+  flush(nameOrId, callback) {
+    if (typeof nameOrId === 'function') return this.flush(undefined, nameOrId);
+    return settle(callback, () => {
+      const target = nameOrId === undefined || nameOrId === null ? null : idOrName('flush', nameOrId).target;
+      return this.Client.act('flush', this.cwd, { what: { target }, options: {} });
+    });
+  }
+
+  reloadLogs(callback) {
+    return settle(callback, () => this.Client.call('reloadLogs', {}));
+  }
+
+  /** `(error, bus, socket)`; see `bus.js`. */
+  launchBus(callback) {
+    return this.Client.launchBus(callback);
+  }
+
+  /** `(id, packet, [callback])` or `(packet, [callback])`. */
+  sendDataToProcessId(id, packet, callback) {
+    if (typeof id === 'object' && id !== null) return sendData(this, id, packet);
+    return sendData(this, typeof packet === 'object' && packet !== null ? { ...packet, id } : packet, callback);
+  }
+
+  /** `(id, line, [separator], [callback])`. */
+  sendLineToStdin(id, line, separator, callback) {
+    if (typeof separator === 'function') return this.sendLineToStdin(id, line, undefined, separator);
+    return settle(callback, () => {
+      if (typeof line !== 'string') throw badArgument('sendLineToStdin', 'line', line, 'a string');
+      const { target } = idOrName('sendLineToStdin', id, 'id');
+      return this.Client.call('sendLineToStdin', { pm_id: target, line: line + (separator ?? '\n') });
+    });
+  }
+
+  sendSignalToProcessName(signal, name, callback) {
+    return settle(callback, () => {
+      requireSignal('sendSignalToProcessName', signal);
+      const { target } = idOrName('sendSignalToProcessName', name, 'process');
+      return this.Client.call('sendSignalToProcessName', { signal, process_name: target });
+    });
+  }
+
+  sendSignalToProcessId(signal, id, callback) {
+    return settle(callback, () => {
+      requireSignal('sendSignalToProcessId', signal);
+      const { target } = idOrName('sendSignalToProcessId', id, 'process');
+      return this.Client.call('sendSignalToProcessId', { signal, process_id: target });
+    });
+  }
+
+  /** `(command, [callback])`: `{id | name, msg, opts}`, for actions that an app has registered. */
+  msgProcess(command, callback) {
+    return settle(callback, () => {
+      if (typeof command !== 'object' || command === null) throw badArgument('msgProcess', 'command', command, 'an object');
+      return this.Client.call('msgProcess', command);
+    });
+  }
+
+  /** `(target, action, [params], [callback])`: one answer of every process that has the action. */
+  trigger(target, action, params, callback) {
+    if (typeof params === 'function') return this.trigger(target, action, undefined, params);
+    return settle(callback, () => {
+      if (typeof action !== 'string') throw badArgument('trigger', 'action', action, 'the name of an action');
+      const { target: which } = idOrName('trigger', target);
+      return collectReplies(this, which, action, params);
+    });
+  }
+
+  /** `('monitor' | 'unmonitor', target, [callback])`. */
+  monitorState(state, target, callback) {
+    return settle(callback, async () => {
+      if (state !== 'monitor' && state !== 'unmonitor') throw badArgument('monitorState', 'state', state, '"monitor" or "unmonitor"');
+      if (target === undefined) throw new Error('argument missing');
+      const which = idOrName('monitorState', target).target;
+      const isId = which !== 'all' && !Number.isNaN(Number(which));
+      const all = isId ? [{ pm_id: which }] : await this.Client.call('getMonitorData', {});
+      for (const each of all) if (isId || which === 'all' || each.name === which) await this.Client.call(state, each.pm_id);
+    });
+  }
+}
+
+/*
+ * What the methods have in common. Functions and not private methods: those would fail on a Proxy or on `Object.create(pm2)`.
+ */
+
+function operate(api, action, target, options, callback) {
+  if (typeof options === 'function') return operate(api, action, target, {}, options);
+  return settle(callback, async () => {
+    const what = await whatToOperate(api, action, target);
+    return api.Client.act(action, api.cwd, { what, options: checkOptions(action, options) });
+  });
+}
+
+function sendData(api, packet, callback) {
+  return settle(callback, () => {
+    if (typeof packet !== 'object' || packet === null) throw badArgument('sendDataToProcessId', 'packet', packet, 'an object');
+    return api.Client.call('sendDataToProcessId', packet);
+  });
+}
+
+function whatToStart(api, what) {
+  if (typeof what === 'number' && Number.isInteger(what)) return { script: what };
+  if (typeof what === 'string' && what !== '') {
+    const files = require('./files.js');
+    return files.isConfigFile(what) ? files.readConfig(what, api.cwd) : { script: what };
+  }
+  if (typeof what === 'object' && what !== null) return { apps: toApps(what), file: null };
+  throw badArgument('start', 'script', what, `a script, ${CONFIG}`);
+}
+
+async function startOptions(api, options) {
+  if (typeof options !== 'string') return checkOptions('start', options);
+  const { apps } = await require('./files.js').readConfig(options, api.cwd);
+  if (apps === undefined) throw badArgument('start', 'jsonConfigFile', options, 'a JSON or JavaScript file');
+  return apps;
+}
+
+function whatToOperate(api, action, target) {
+  if (typeof target === 'number' && Number.isInteger(target)) return { target };
+  if (typeof target === 'string' && target !== '') {
+    const files = require('./files.js');
+    return files.isConfigFile(target) ? files.readConfig(target, api.cwd) : { target };
+  }
+  if (typeof target === 'object' && target !== null) return { apps: toApps(target), file: null };
+  throw badArgument(action, 'target', target, TARGET);
+}
+
+async function collectReplies({ Client }, which, action, params) {
+  const bus = await Client.launchBus();
+  let timer;
+  try {
+    const replies = [];
+    let expected = Number.POSITIVE_INFINITY;
+    return await new Promise((resolve, reject) => {
+      const settleIfComplete = () => replies.length >= expected && resolve(replies);
+      bus.on('axm:reply', (packet) => {
+        if (packet.data?.action_name !== action) return;
+        replies.push(packet);
+        settleIfComplete();
+      });
+      timer = setTimeout(() => reject(new Error(`no answer to ${action} within ${REPLY_MAX} ms`)), REPLY_MAX);
+      const whom = Number.isNaN(Number(which)) ? { name: which } : { id: which };
+      const command = { ...whom, msg: action, opts: params ?? null };
+      Client.call('msgProcess', command).then(({ process_count }) => {
+        expected = process_count;
+        if (expected === 0) reject(new Error('Unknown process'));
+        settleIfComplete();
+      }, reject);
+    });
+  } finally {
+    clearTimeout(timer);
+    bus.close();
+  }
+}
+
+/** A property that is computed when it is first read, and looks like any other. */
+function later(object, name, compute) {
+  const define = (value) => Object.defineProperty(object, name, { configurable: true, enumerable: true, writable: true, value });
+  Object.defineProperty(object, name, {
+    configurable: true,
+    enumerable: true,
+    get() {
+      const value = compute();
+      define(value);
+      return value;
+    },
+    set: define,
+  });
+}
+
+function home(given, independent) {
+  if (given) return path.resolve(given);
+  if (independent !== true) return defaultHome();
+  return path.join(require('node:os').tmpdir(), require('node:crypto').randomBytes(8).toString('hex'));
+}
+
+function makeClient(api) {
+  const { Client } = require('./client.js');
+  const client = new Client({ conf: api._conf, pm2_home: api.pm2_home, daemon_mode: api.daemon_mode });
+  const { public_key, secret_key, machine_name } = api;
+  return Object.assign(client, { public_key, secret_key, machine_name });
+}
+
+/** The section `pm2` of the configuration store; `{}` if there is no such file or it cannot be read. */
+function readConfiguration(file) {
+  try {
+    return JSON.parse(require('node:fs').readFileSync(file, 'utf8')).pm2 ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function idOrName(method, value, name = 'target') {
+  if ((typeof value === 'string' && value !== '') || (typeof value === 'number' && Number.isInteger(value))) return { target: value };
+  throw badArgument(method, name, value, 'a name or an id');
+}
+
+function requireSignal(method, signal) {
+  if (typeof signal === 'string' || Number.isInteger(signal)) return;
+  throw badArgument(method, 'signal', signal, 'the name or the number of a signal');
+}
+
+function checkOptions(method, options) {
+  if (options === undefined || options === null) return {};
+  if (typeof options === 'object' && !Array.isArray(options)) return withoutFunctions(options);
+  throw badArgument(method, 'options', options, 'an object');
+}
+
+/** Apps as they can be written as JSON. */
+function toApps(value) {
+  if (Array.isArray(value)) return value.map(withoutFunctions);
+  const result = withoutFunctions(value);
+  for (const name of ['apps', 'pm2']) if (Array.isArray(value[name])) result[name] = value[name].map(withoutFunctions);
+  return result;
+}
+
+/** JSON would leave a function out without a word; an object in its place is refused by the check of the option, with its name. */
+function withoutFunctions(app) {
+  if (typeof app !== 'object' || app === null || Array.isArray(app)) return app;
+  const replaced = (value) => (typeof value === 'function' || typeof value === 'symbol' ? {} : value);
+  return Object.fromEntries(Object.entries(app).map(([name, value]) => [name, replaced(value)]));
+}
+
+module.exports = API;

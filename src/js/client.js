@@ -1,0 +1,227 @@
+'use strict';
+
+const { Bus } = require('./bus.js');
+const { Link } = require('./link.js');
+const { badArgument, settle } = require('./settle.js');
+
+/**
+ * The lower half of the API, as tools written for pm2 reach it by `pm2.Client`: calls by RPC name, and lists.
+ */
+class Client {
+  conf;
+  daemon_mode;
+  pm2_home;
+  secret_key = null;
+  public_key = null;
+  machine_name = null;
+  rpc_socket_file;
+  pub_socket_file;
+
+  #link;
+
+  /** @param {{conf: object, pm2_home: string, daemon_mode: boolean}} options */
+  constructor(options) {
+    this.conf = options.conf;
+    this.daemon_mode = options.daemon_mode;
+    this.pm2_home = options.pm2_home;
+    this.rpc_socket_file = options.conf.DAEMON_RPC_PORT;
+    this.pub_socket_file = options.conf.DAEMON_PUB_PORT;
+    this.#link = new Link(options.pm2_home);
+  }
+
+  start(callback) {
+    return settle(callback, () => this.#connect());
+  }
+
+  launchRPC(callback) {
+    return settle(callback, () => this.#connect());
+  }
+
+  launchDaemon(options, callback) {
+    const last = typeof options === 'function' ? options : callback;
+    return settle(last, () => this.#connect());
+  }
+
+  initFileStructure() {
+    const { conf } = this;
+    const fs = require('node:fs');
+    for (const folder of [conf.PM2_ROOT_PATH, conf.DEFAULT_LOG_PATH, conf.DEFAULT_PID_PATH, conf.DEFAULT_MODULE_PATH]) {
+      fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    }
+  }
+
+  close(callback) {
+    return settle(callback, () => this.#link.disconnect());
+  }
+
+  disconnectRPC(callback) {
+    return settle(callback, () => this.#link.disconnect());
+  }
+
+  killDaemon(callback) {
+    return settle(callback, async () => {
+      await this.#link.kill(this.daemon_mode);
+      return { success: true };
+    });
+  }
+
+  /** Calls back with one boolean and no error. Never launches a daemon. */
+  pingDaemon(callback) {
+    const isAlive = this.#link.ping().catch(() => false);
+    if (callback === undefined) return isAlive;
+    isAlive.then((value) => process.nextTick(callback, value));
+    return undefined;
+  }
+
+  /** `(error, bus, socket)`; the promise gives the bus. */
+  launchBus(callback) {
+    const bus = new Bus(() => this.#link.unsubscribe(bus));
+    const opened = async () => {
+      await this.#link.subscribe(this.daemon_mode, bus);
+      // The caller adds its listeners in the tick that follows; what has come by then is given to them.
+      setImmediate(() => bus.release());
+      return bus;
+    };
+    return settle(callback, opened, () => [bus, bus.sock]);
+  }
+
+  disconnectBus(callback) {
+    return settle(callback, () => this.#link.unsubscribeAll());
+  }
+
+  /** Names and parameters of the daemon's RPC methods. */
+  getExposedMethods(callback) {
+    return settle(callback, async () => JSON.parse(await this.#link.request(this.daemon_mode, 'methods', '', '{}')));
+  }
+
+  /** Calls one RPC method: `(method, [argument], [callback])`. */
+  executeRemote(method, argument, callback) {
+    const [value, last] = typeof argument === 'function' && callback === undefined ? [{}, argument] : [argument, callback];
+    const called = async () => {
+      if (typeof method !== 'string') throw badArgument('Client.executeRemote', 'method', method, 'the name of an RPC method');
+      this.#endWatch(method, value);
+      return this.#call(method, [value]);
+    };
+    if (last) return settle(last, called, (values) => values);
+    return settle(last, async () => (await called())[0]);
+  }
+
+  /** One RPC method's first value. What the API is made of. */
+  async call(method, ...args) {
+    return (await this.#call(method, args))[0];
+  }
+
+  /** One action of the native client, which does what pm2's own client did around its calls. */
+  async act(name, cwd, members) {
+    const { env, execPath, version } = process;
+    const payload = toJson(name, {
+      ...members,
+      cwd,
+      env: { ...env },
+      node: execPath,
+      node_version: version,
+      pm2_home: this.pm2_home,
+      programmatic: true,
+    });
+    return JSON.parse(await this.#link.request(this.daemon_mode, 'action', name, payload));
+  }
+
+  notifyGod(action, id, callback) {
+    return this.executeRemote('notifyByProcessId', { id, action_name: action, manually: true }, callback);
+  }
+
+  toggleWatch(method, argument, callback) {
+    return settle(callback, () => this.call('toggleWatch', method, argument));
+  }
+
+  startWatch(method, argument, callback) {
+    return settle(callback, () => this.call('startWatch', method, argument));
+  }
+
+  stopWatch(method, argument, callback) {
+    return settle(callback, () => this.call('stopWatch', method, argument));
+  }
+
+  getAllProcess(callback) {
+    return settle(callback, () => this.#list());
+  }
+
+  getAllProcessId(callback) {
+    return settle(callback, async () => ids(await this.#list()));
+  }
+
+  getAllProcessIdWithoutModules(callback) {
+    return settle(callback, async () => ids((await this.#list()).filter((each) => !each.pm2_env.pmx_module)));
+  }
+
+  /** `(error, ids, details)`: ids by name or resolved script path, and their records by id. */
+  getProcessIdByName(name, force, callback) {
+    return this.#idsAndDetails(typeof force === 'function' ? force : callback, (each) => {
+      return each.pm2_env.name === name || each.pm2_env.pm_exec_path === require('node:path').resolve(String(name));
+    });
+  }
+
+  getProcessIdsByNamespace(namespace, force, callback) {
+    return this.#idsAndDetails(typeof force === 'function' ? force : callback, (each) => each.pm2_env.namespace === namespace);
+  }
+
+  getProcessByName(name, callback) {
+    const wanted = (each) => each.pm2_env.name === name || each.pm2_env.pm_exec_path === require('node:path').resolve(String(name));
+    return settle(callback, async () => (await this.#list()).filter(wanted));
+  }
+
+  getProcessByNameOrId(nameOrId, callback) {
+    return settle(callback, async () => {
+      const isMeant = (each) =>
+        each.pm2_env.name === nameOrId ||
+        each.pm2_env.pm_exec_path === require('node:path').resolve(String(nameOrId)) ||
+        String(each.pm_id) === String(nameOrId);
+      return (await this.#list()).filter(isMeant);
+    });
+  }
+
+  #connect() {
+    return this.#link.connect(this.daemon_mode);
+  }
+
+  async #call(method, args) {
+    const text = toJson(method, args);
+    return JSON.parse(await this.#link.request(this.daemon_mode, 'call', method, text));
+  }
+
+  #list() {
+    return this.call('getMonitorData', {});
+  }
+
+  #idsAndDetails(callback, isMeant) {
+    const found = async () => (await this.#list()).filter(isMeant);
+    if (!callback) return settle(callback, async () => ids(await found()));
+    const details = (processes) => Object.fromEntries(processes.map((each) => [each.pm_id, each.pm2_env]));
+    return settle(callback, found, (processes) => [ids(processes), details(processes)]);
+  }
+
+  /** Compat: a caller that stops or deletes by RPC name expects that watching ends with it (pm2's Client does that). */
+  #endWatch(method, argument) {
+    let of = null;
+    if (method.includes('stop') || method.includes('delete')) of = method;
+    else if (method.includes('kill')) of = 'deleteAll';
+    if (of !== null && method !== 'stopWatch') this.call('stopWatch', of, argument).catch(() => {});
+  }
+}
+
+function toJson(name, value) {
+  try {
+    return JSON.stringify(value);
+  } catch (error) {
+    // A circle, or a BigInt.
+    throw Object.assign(new TypeError(`What was given to ${name} cannot be written as JSON: ${error.message}`, { cause: error }), {
+      code: 'ERR_INVALID_ARG_VALUE',
+    });
+  }
+}
+
+function ids(processes) {
+  return processes.map((each) => each.pm_id);
+}
+
+module.exports = { Client };

@@ -1,0 +1,280 @@
+'use strict';
+
+const assert = require('node:assert');
+
+/** Kinds of message that the native half sends. */
+const OK = 0;
+const FAILED = 1;
+const EVENT = 2;
+const BUS_CLOSED = 3;
+
+/** Pause before the bus is looked for again after the daemon has gone, in ms; grows by half each time. These are pm2's own. */
+const RETRY_FIRST = 100;
+const RETRY_MAX = 5000;
+
+/**
+ * One API object's line to its daemon: requests, the bus, and what keeps the process alive.
+ *
+ * The event loop is held from `connect` (or the first request, which connects) until `disconnect`, and while anything is outstanding.
+ */
+class Link {
+  #home;
+  #session = null;
+
+  constructor(home) {
+    this.#home = home;
+  }
+
+  /** Connects, launching the daemon if none answers. Connecting twice is connecting once. */
+  connect(isDaemon) {
+    return this.#open().connect(isDaemon);
+  }
+
+  /** One request to the native half; connects first. The value is the answer's JSON text. */
+  request(isDaemon, op, name, payload) {
+    return this.#open().request(isDaemon, op, name, payload);
+  }
+
+  /** Whether a daemon answers. Never launches one. */
+  async ping() {
+    return (await this.#open().ask('ping', '', '{}')) === 'true';
+  }
+
+  /** Adds a bus; the promise is fulfilled when nothing that is published from then on will be missed. */
+  subscribe(isDaemon, bus) {
+    return this.#open().subscribe(isDaemon, bus);
+  }
+
+  /** Removes a bus. */
+  unsubscribe(bus) {
+    this.#session?.unsubscribe(bus);
+  }
+
+  /** Removes all of them. */
+  async unsubscribeAll() {
+    this.#session?.unsubscribeAll();
+  }
+
+  /** Closes everything. What is outstanding fails; the next request connects anew. */
+  async disconnect() {
+    const session = this.#session;
+    if (session === null) return;
+    // A daemon that lives and dies with this process stays until it is killed.
+    if (!session.isTied) this.#session = null;
+    await session.disconnect();
+  }
+
+  /** Ends the daemon and everything it runs. */
+  async kill(isDaemon) {
+    const session = this.#open();
+    await session.kill(isDaemon);
+    if (this.#session === session) this.#session = null;
+  }
+
+  #open() {
+    this.#session ??= new Session(this.#home);
+    return this.#session;
+  }
+}
+
+/** One native connection, from its making to its close. */
+class Session {
+  #native;
+  #pending = new Map();
+  #lastId = 0;
+  #buses = new Set();
+  #connecting = null;
+  #isConnected = false;
+  #isClosed = false;
+  #isHeld = false;
+  #retryTimer = null;
+  #retryAfter = RETRY_FIRST;
+
+  /** The daemon was launched for this process alone. */
+  isTied = false;
+
+  constructor(home) {
+    const { Connection, executable } = require('../../native.js');
+    const env = {};
+    for (const [name, value] of Object.entries(process.env)) if (name.startsWith('PM2_')) env[name] = value;
+    const config = { home, executable, env };
+    this.#native = new Connection(JSON.stringify(config), (...message) => this.#onMessage(...message));
+  }
+
+  /** Sends without connecting first. */
+  ask(op, name, payload) {
+    if (this.#isClosed) return Promise.reject(closedError());
+    const id = this.#lastId++;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      this.#hold();
+      this.#native.send(id, op, name, payload);
+    });
+  }
+
+  connect(isDaemon) {
+    this.#connecting ??= this.#connect(isDaemon);
+    return this.#connecting;
+  }
+
+  async #connect(isDaemon) {
+    try {
+      const text = await this.ask('connect', '', JSON.stringify({ daemon: isDaemon, env: { ...process.env }, cwd: process.cwd() }));
+      const meta = JSON.parse(text);
+      this.isTied ||= !isDaemon && meta.new_pm2_instance;
+      this.#isConnected = !this.#isClosed;
+      this.#hold();
+      return meta;
+    } catch (error) {
+      this.#connecting = null;
+      throw error;
+    }
+  }
+
+  request(isDaemon, op, name, payload) {
+    // What is called just before `disconnect` must be on its way by then.
+    if (this.#isConnected) return this.ask(op, name, payload);
+    return this.connect(isDaemon).then(() => this.ask(op, name, payload));
+  }
+
+  async subscribe(isDaemon, bus) {
+    // Known before the answer: events may follow it at once.
+    this.#buses.add(bus);
+    try {
+      await this.request(isDaemon, 'subscribe', '', '{}');
+    } catch (error) {
+      this.#buses.delete(bus);
+      this.#hold();
+      throw error;
+    }
+  }
+
+  unsubscribe(bus) {
+    if (!this.#buses.delete(bus) || this.#buses.size > 0 || this.#isClosed) return;
+    this.#cancelRetry();
+    this.ask('unsubscribe', '', '{}').catch(() => {});
+    this.#hold();
+  }
+
+  unsubscribeAll() {
+    if (this.#buses.size === 0 || this.#isClosed) return;
+    this.#dropBuses();
+    this.ask('unsubscribe', '', '{}').catch(() => {});
+  }
+
+  async disconnect() {
+    const hasEnded = this.ask('disconnect', '', '{}').catch(() => {});
+    const own = this.#lastId - 1;
+    this.#dropBuses();
+    this.#fail((id) => id !== own);
+    await hasEnded;
+    if (this.isTied) return;
+    this.#close();
+  }
+
+  async kill(isDaemon) {
+    // With nobody there is nobody to end.
+    if (this.#isConnected || (await this.ask('ping', '', '{}')) === 'true') await this.request(isDaemon, 'kill', '', '{}');
+    this.#dropBuses();
+    this.#close();
+  }
+
+  #close() {
+    this.#isClosed = true;
+    this.#isConnected = false;
+    this.isTied = false;
+    this.#fail(() => true);
+    this.#native.close();
+    this.#hold();
+  }
+
+  /** Ends what is outstanding here and now; a late answer of the native half finds nobody. */
+  #fail(isMeant) {
+    for (const [id, { reject }] of this.#pending) {
+      if (!isMeant(id)) continue;
+      this.#pending.delete(id);
+      reject(closedError());
+    }
+  }
+
+  #dropBuses() {
+    this.#cancelRetry();
+    for (const bus of this.#buses) bus.end();
+    this.#buses.clear();
+    this.#hold();
+  }
+
+  #onMessage(id, status, text, extra) {
+    if (status === EVENT) {
+      for (const bus of this.#buses) bus.publish(extra, text);
+      return;
+    }
+    if (status === BUS_CLOSED) {
+      this.#retry();
+      return;
+    }
+    assert(status === OK || status === FAILED, 'an answer is a value or an error');
+    const request = this.#pending.get(id);
+    if (request === undefined) return;
+    this.#pending.delete(id);
+    if (status === OK) request.resolve(text);
+    else request.reject(toError(text));
+    this.#hold();
+  }
+
+  /** The daemon has gone. Listeners stay, and hear from the next one, which this session does not launch. */
+  #retry() {
+    if (this.#buses.size === 0 || this.#isClosed) return;
+    this.#retryTimer ??= setTimeout(async () => {
+      this.#retryTimer = null;
+      this.#retryAfter = Math.min(Math.round(this.#retryAfter * 1.5), RETRY_MAX);
+      try {
+        if ((await this.ask('ping', '', '{}')) === 'true') {
+          await this.ask('subscribe', '', '{}');
+          this.#retryAfter = RETRY_FIRST;
+          return;
+        }
+      } catch {
+        // Asked again below.
+      }
+      this.#retry();
+    }, this.#retryAfter);
+  }
+
+  #cancelRetry() {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = null;
+  }
+
+  /** Holds the event loop or lets it go, whichever is due. */
+  #hold() {
+    const isDue = this.#isConnected || this.isTied || this.#pending.size > 0 || this.#buses.size > 0;
+    if (isDue === this.#isHeld) return;
+    this.#isHeld = isDue;
+    if (isDue) this.#native.ref();
+    else this.#native.unref();
+  }
+}
+
+function closedError() {
+  return Object.assign(new Error('the connection to pm2 was closed before the answer came'), { code: 'ERR_PM2_CLOSED' });
+}
+
+/** Makes the Error that a failed answer describes. */
+function toError(text) {
+  const { message, stack, code, errors, value } = JSON.parse(text);
+  const made =
+    errors === undefined
+      ? new Error(message)
+      : new AggregateError(
+          errors.map((each) => new Error(each.message)),
+          message,
+        );
+  if (errors !== undefined) Object.defineProperty(made, 'isList', { value: true });
+  if (stack !== undefined) made.stack = stack;
+  if (code !== undefined) made.code = code;
+  if (value !== undefined) made.value = value;
+  return made;
+}
+
+module.exports = { Link };

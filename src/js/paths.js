@@ -1,0 +1,42 @@
+'use strict';
+
+const path = require('node:path');
+
+/** File in the home → name of the constant; each can be overridden by an environment variable. */
+const FILES = {
+  PM2_CONF_FILE: 'conf.js',
+  PM2_MODULE_CONF_FILE: 'module_conf.json',
+  PM2_LOG_FILE_PATH: 'pm2.log',
+  PM2_PID_FILE_PATH: 'pm2.pid',
+  PM2_RELOAD_LOCKFILE: 'reload.lock',
+  DEFAULT_PID_PATH: 'pids',
+  DEFAULT_LOG_PATH: 'logs',
+  DEFAULT_MODULE_PATH: 'modules',
+  PM2_IO_ACCESS_TOKEN: 'pm2-io-token',
+  DUMP_FILE_PATH: 'dump.pm2',
+  DUMP_BACKUP_FILE_PATH: 'dump.pm2.bak',
+  DAEMON_RPC_PORT: 'rpc.sock',
+  DAEMON_PUB_PORT: 'pub.sock',
+  INTERACTOR_RPC_PORT: 'interactor.sock',
+  INTERACTOR_LOG_FILE_PATH: 'agent.log',
+  INTERACTOR_PID_PATH: 'agent.pid',
+  INTERACTION_CONF: 'agent.json5',
+};
+
+/** Every path that pm2 uses below `home`, by the name of its constant. */
+function paths(home = defaultHome()) {
+  const result = { PM2_HOME: home, PM2_ROOT_PATH: home };
+  for (const [name, file] of Object.entries(FILES)) {
+    const variable = name.includes('PM2_') ? name : `PM2_${name}`;
+    result[name] = process.env[variable] || path.join(home, file);
+  }
+  return Object.assign(result, { HAS_NODE_EMBEDDED: false, BUILTIN_NODE_PATH: null, BUILTIN_NPM_PATH: null });
+}
+
+function defaultHome() {
+  if (process.env.PM2_HOME) return process.env.PM2_HOME;
+  const user = process.env.HOME || require('node:os').homedir();
+  return user ? path.join(user, '.pm2') : path.join('/etc', '.pm2');
+}
+
+module.exports = Object.assign(paths, { defaultHome });

@@ -1,0 +1,52 @@
+'use strict';
+
+/**
+ * Starts `work` and gives its outcome to `callback`, error first, or to the promise that is returned when there is no callback.
+ *
+ * The callback runs exactly once and outside of every promise, so that what it throws is an uncaught exception, as with any callback
+ * of Node's. A failure that nobody asks about (no callback, the promise dropped) is not an unhandled rejection either: scripts written
+ * for pm2 call `pm2.stop('api')` and let it be.
+ *
+ * @template T
+ * @param {Function | null | undefined} callback
+ * @param {() => Promise<T> | T} work
+ * @param {(value: T) => unknown[]} [values] what follows the `null` of the callback
+ * @returns {Promise<T> | undefined}
+ */
+function settle(callback, work, values = (value) => [value]) {
+  if (callback !== undefined && callback !== null && typeof callback !== 'function') {
+    throw Object.assign(new TypeError(`The callback must be a function, not ${describe(callback)}`), {
+      code: 'ERR_INVALID_ARG_TYPE',
+    });
+  }
+  // `work` begins in this tick, and what it throws becomes a rejection.
+  const promise = (async () => work())();
+  if (!callback) {
+    promise.catch(() => {});
+    return promise;
+  }
+  promise.then(
+    (value) => process.nextTick(callback, null, ...values(value)),
+    (error) => process.nextTick(callback, error.errors && error.isList ? error.errors : error, error.value),
+  );
+  return undefined;
+}
+
+/** A value as an error message shows it: short, and never its content when that is an object. */
+function describe(value) {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value === 'string') return value.length > 60 ? `'${value.slice(0, 57)}…'` : `'${value}'`;
+  if (typeof value === 'function') return 'a function';
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value === 'object') return 'an object';
+  if (typeof value === 'symbol') return 'a symbol';
+  return `${value} (${typeof value})`;
+}
+
+/** The error for the argument `name` of `method`. */
+function badArgument(method, name, value, allowed) {
+  const message = `The "${name}" argument of pm2.${method} must be ${allowed}, not ${describe(value)}`;
+  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' });
+}
+
+module.exports = { settle, describe, badArgument };
