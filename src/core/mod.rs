@@ -6,14 +6,28 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod calls;
 mod clock;
 mod failure;
+mod fleet;
+mod frozen;
 mod input;
+mod life;
+mod limits;
+mod messages;
 mod plan;
+mod process;
+mod restart;
 mod supervisor;
+
+#[cfg(test)]
+mod tests;
 
 pub use clock::Now;
 pub use failure::Failure;
+pub use frozen::{FROZEN_VERSION, ThawError};
 pub use input::{Call, Effect, Input};
+pub use life::{State, Then};
 pub use plan::{Runtime, SpawnMode, SpawnPlan};
-pub use supervisor::{Process, Supervisor, SupervisorConfig};
+pub use process::Process;
+pub use supervisor::{Supervisor, SupervisorConfig};

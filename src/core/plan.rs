@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::{LogSpec, ProcessSpec};
+
 /// Everything about one spawn. The environment is complete: nothing of the daemon's own is to be added but the channel.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SpawnPlan {
@@ -27,18 +29,8 @@ pub struct SpawnPlan {
     pub gid: Option<u32>,
     /// `pmx`: whether the preload reports exceptions and keeps the app alive over unhandled rejections.
     pub pmx: bool,
-    /// `pm_out_log_path`.
-    pub out_log: Option<String>,
-    /// `pm_err_log_path`.
-    pub err_log: Option<String>,
-    /// `pm_log_path`: both streams.
-    pub combined_log: Option<String>,
-    /// `disable_logs`: nothing is written or published.
-    pub logs_disabled: bool,
-    /// `log_type` is `json`.
-    pub log_json: bool,
-    /// `log_date_format`.
-    pub log_date_format: Option<String>,
+    /// Where output goes, and in which form.
+    pub logs: LogSpec,
 }
 
 /// How a process is run.
@@ -57,6 +49,56 @@ pub enum Runtime {
     Bun,
     /// Anything else, or the script is a program.
     Other,
+}
+
+impl SpawnPlan {
+    pub(super) fn new(spec: ProcessSpec, env: Vec<(String, String)>) -> Self {
+        Self {
+            mode: SpawnMode::Fork,
+            runtime: spec
+                .interpreter
+                .as_deref()
+                .map_or(Runtime::Other, Runtime::of),
+            interpreter: spec.interpreter,
+            interpreter_args: spec.interpreter_args,
+            script: spec.script,
+            args: spec.args,
+            cwd: spec.cwd,
+            env,
+            uid: spec.uid,
+            gid: spec.gid,
+            pmx: spec.pmx,
+            logs: spec.logs,
+        }
+    }
+
+    /// What to execute: the program, and its arguments without the program itself. `before_script` comes after the
+    /// interpreter's own arguments and only where there is an interpreter.
+    #[must_use]
+    pub fn command(&self, before_script: &[&str]) -> (String, Vec<String>) {
+        let Some(interpreter) = &self.interpreter else {
+            return (self.script.clone(), self.args.clone());
+        };
+        let args = self
+            .interpreter_args
+            .iter()
+            .cloned()
+            .chain(before_script.iter().map(|&arg| arg.to_owned()))
+            .chain(std::iter::once(self.script.clone()))
+            .chain(self.args.iter().cloned())
+            .collect();
+        (interpreter.clone(), args)
+    }
+}
+
+impl Runtime {
+    fn of(interpreter: &str) -> Self {
+        match interpreter.rsplit('/').next() {
+            Some("node") => Self::Node,
+            Some("bun") => Self::Bun,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Hides the environment.

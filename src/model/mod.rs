@@ -7,16 +7,22 @@
 
 mod event;
 mod exit;
+mod fields;
 mod id;
 mod json;
+mod paths;
 mod policy;
+mod record;
+mod spec;
 mod status;
 mod view;
 
-pub use event::{AppMessage, BusEvent};
+pub use event::{AppMessage, BusEvent, EVENT_NAME_MAX, MessageKind, Sender};
 pub use exit::{Exit, Signal};
 pub use id::{Pid, PmId, RunId, Ticket, WireId};
-pub use json::JsonText;
+pub use json::{JsonText, Members, as_text, is_object, is_truthy, quoted};
 pub use policy::{Backoff, RestartPolicy, StopBy, StopPolicy};
+pub use record::{Axm, Counts, Place, Record, Wanted};
+pub use spec::{LogSpec, ProcessSpec, Rules, SpecError};
 pub use status::Status;
-pub use view::Usage;
+pub use view::{Measured, Usage, View, assigned};
