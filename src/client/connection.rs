@@ -138,8 +138,12 @@ impl Connection {
     }
 
     async fn serve(self: Arc<Self>) {
-        let end = self.exchange().await;
-        self.end(&end);
+        // Also when the runtime is dropped under it: nobody else would ever tell those who wait.
+        let mut ending = Ending {
+            connection: &self,
+            end: End::Closed,
+        };
+        ending.end = self.exchange().await;
     }
 
     /// Reads and writes until the connection ends, and says how.
@@ -218,6 +222,18 @@ impl fmt::Debug for Connection {
         f.debug_struct("Connection")
             .field("socket", &self.socket)
             .finish_non_exhaustive()
+    }
+}
+
+/// Ends the connection when it is dropped.
+struct Ending<'a> {
+    connection: &'a Connection,
+    end: End,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.connection.end(&self.end);
     }
 }
 

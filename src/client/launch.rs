@@ -231,8 +231,7 @@ async fn reap(mut child: Child) {
         deprecated,
         reason = "its successor is unsafe, for types whose descriptor may change; ours owns one for life"
     )]
-    let ended =
-        pidfd.and_then(|pidfd| AsyncFd::try_with_interest(pidfd, Interest::READABLE).ok());
+    let ended = pidfd.and_then(|pidfd| AsyncFd::try_with_interest(pidfd, Interest::READABLE).ok());
     if let Some(ended) = ended
         && ended.readable().await.is_ok()
     {
