@@ -1,12 +1,251 @@
-//! daemon
+//! The brain of what stays running: performs the core's effects, feeds it what happens, and serves the two sockets.
+//!
+//! **Invariant:** one thread, and nothing in it waits for an app, a peer or a caller but the task that serves it. Whatever peers send
+//! and however slowly they read, apps and other peers do not notice; every queue has an end.
 
+mod bus;
+mod child;
+mod dates;
+mod journal;
+mod launch;
+mod lines;
+mod link;
+mod logs;
+mod methods;
+mod outbox;
+mod perform;
+mod pilot;
+mod report;
+mod server;
+mod several;
+mod shared;
+mod socket;
+mod start;
+mod stops;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
+
+use self::link::{Link, LinkError};
+use self::pilot::{Ears, Farewell};
+use self::server::Server;
+use self::shared::Shared;
+use self::socket::Listener;
+use self::start::Setup;
+use crate::host::paths::{Address, COMPATIBLE_VERSION, Home};
+use crate::host::{HostError, listen, signal};
+use crate::keeper::proto::{ProtoError, Report, Request};
+use crate::model::BusEvent;
+
+/// How long peers have to take what they are still owed when the daemon ends.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+/// How long the keeper has to introduce itself.
+const HELLO_MAX: Duration = Duration::from_secs(10);
+
+/// Why there is no daemon.
+#[derive(Debug, thiserror::Error)]
+enum DaemonError {
+    /// The home cannot be used, or its sockets are taken.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Nobody would start our apps.
+    #[error(transparent)]
+    Keeper(#[from] LinkError),
+    /// A request to the keeper could not be made.
+    #[error(transparent)]
+    Proto(#[from] ProtoError),
+    /// The keeper said nothing.
+    #[error("hear from the keeper within {} s", HELLO_MAX.as_secs())]
+    Silence,
+    /// The runtime or a socket could not be set up.
+    #[error("set up the event loop")]
+    Loop(#[from] std::io::Error),
+}
 
 /// Runs the daemon of `home` until it is told to end; `keeper` is the socket to its parent.
+///
+/// Says on `PM2_READY_FD` and `NODE_CHANNEL_FD`, as far as they are there, that both sockets are served, or why not.
+/// Contract: called before the process has a second thread or opened anything itself.
 #[must_use]
 pub fn run(home: &Path, keeper: OwnedFd) -> ExitCode {
-    let _unused = (home, keeper);
-    ExitCode::FAILURE
+    let ready = start::ready_files();
+    let started = Home::new(home, &|name| std::env::var_os(name)).map_err(DaemonError::from);
+    let started = started.and_then(|home| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let tasks = LocalSet::new();
+        runtime.block_on(tasks.run_until(serve(Setup::new(home), keeper, &ready)))
+    });
+    match started {
+        Ok(code) => code,
+        Err(error) => {
+            let reason = with_causes(&error);
+            let line = serde_json::json!({"online": false, "reason": reason});
+            tell(&ready, &line.to_string());
+            // pm2.log is our standard error; there is no journal yet.
+            let _lost = writeln!(std::io::stderr(), "pm2: failed to {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(setup: Setup, keeper: OwnedFd, ready: &[File]) -> Result<ExitCode, DaemonError> {
+    let mut link = Link::new(keeper)?;
+    let hello = tokio::time::timeout(HELLO_MAX, meet(&mut link)).await;
+    let hello = hello.map_err(|_| DaemonError::Silence)??;
+
+    let shared = Shared::new();
+    let (commands, commands_out) = mpsc::channel(pilot::COMMANDS_MAX);
+    let (reports, reports_out) = mpsc::channel(pilot::REPORTS_MAX);
+    let (closing, is_closing) = watch::channel(false);
+    let server = Server {
+        shared: Rc::clone(&shared),
+        commands,
+        closing: is_closing,
+        admission: setup.admission,
+        tasks: Rc::new(RefCell::new(JoinSet::new())),
+    };
+    // pm2's order: who can call can already listen.
+    let home = setup.home.clone();
+    let bus = bind(&setup, &home.bus)?;
+    let rpc = bind(&setup, &home.rpc)?;
+    {
+        let mut tasks = server.tasks.borrow_mut();
+        tasks.spawn_local(server.clone().serve_bus(bus));
+        tasks.spawn_local(server.clone().serve_rpc(rpc));
+    }
+    let tasks = Rc::clone(&server.tasks);
+    drop(server);
+
+    let mut pilot = setup.pilot(&shared, link, reports, hello.runs_from);
+    pilot.greet(&home, hello.keeper);
+    let line = serde_json::json!({
+        "online": true, "success": true, "pid": hello.keeper, "pm2_version": COMPATIBLE_VERSION,
+    });
+    tell(ready, &line.to_string());
+    pilot.link.send(Request::Ready)?;
+
+    let ears = Ears {
+        commands: commands_out,
+        reports: reports_out,
+    };
+    let farewell = pilot.run(ears).await;
+    if !farewell.is_announced {
+        let event = BusEvent::daemon_killed("CLI");
+        shared
+            .bus
+            .publish(&event.name, event.payload.as_str().as_bytes());
+    }
+    pilot.journal.log("PM2 successfully stopped");
+    leave(&shared, &closing, tasks, &home).await;
+    say_goodbye(&farewell);
+    if farewell.is_orphaned {
+        return Ok(ExitCode::FAILURE);
+    }
+    pilot.link.send(Request::Quit)?;
+    pilot.link.flush().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a new daemon needs to know of its keeper.
+#[derive(Debug)]
+struct Hello {
+    keeper: i32,
+    /// Run numbers below this have been used.
+    runs_from: u64,
+}
+
+/// Hears the keeper out. Descriptors of an earlier daemon are not taken over: the keeper has ended that one's apps.
+async fn meet(link: &mut Link) -> Result<Hello, DaemonError> {
+    let mut hello = Hello {
+        keeper: 0,
+        runs_from: 0,
+    };
+    let mut reports = VecDeque::new();
+    loop {
+        link.receive(&mut reports).await?;
+        while let Some(report) = reports.pop_front() {
+            match report {
+                Report::Hello {
+                    keeper,
+                    exits,
+                    running,
+                    ..
+                } => {
+                    let used = exits.iter().map(|ended| ended.run);
+                    let used = used.chain(running.iter().map(|(run, _)| *run)).max();
+                    hello = Hello {
+                        keeper,
+                        runs_from: used.map_or(0, |run| run + 1),
+                    };
+                }
+                Report::Give { key, .. } => link.send(Request::Discard { key })?,
+                Report::GiveEnd => return Ok(hello),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn bind(setup: &Setup, address: &Address) -> Result<Listener, DaemonError> {
+    let listener = listen::bind(address)?;
+    if let Address::Unix(path) = address {
+        setup.widen(path)?;
+    }
+    Ok(Listener::new(listener)?)
+}
+
+/// Gives peers what they are owed, closes the sockets and removes their files.
+async fn leave(
+    shared: &Shared,
+    closing: &watch::Sender<bool>,
+    tasks: Rc<RefCell<JoinSet<()>>>,
+    home: &Home,
+) {
+    shared.bus.close();
+    // Nobody listens any more when every task has ended.
+    let _all_gone = closing.send(true);
+    // Removed first, so that a new daemon never finds a name whose listener is about to go.
+    for path in [home.rpc.path(), home.bus.path()].into_iter().flatten() {
+        let _gone = std::fs::remove_file(path);
+    }
+    let mut tasks = std::mem::take(&mut *tasks.borrow_mut());
+    let all = async { while tasks.join_next().await.is_some() {} };
+    // Those who do not read in time lose what they are owed.
+    let _late = tokio::time::timeout(FAREWELL_MAX, all).await;
+}
+
+fn say_goodbye(farewell: &Farewell) {
+    for pid in &farewell.sigquit {
+        // The caller may have gone; then nobody waits.
+        let _gone = signal::send(*pid, nix::sys::signal::Signal::SIGQUIT as i32);
+    }
+}
+
+fn tell(files: &[File], line: &str) {
+    for mut file in files {
+        // Who started us may not care.
+        let _gone = file.write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
 }

@@ -1,0 +1,502 @@
+//! One run of one app, from the daemon's side: its three pipes and its IPC channel.
+//!
+//! The task of a run reads what the app writes and sends what it is to get. It reports messages in order, and the exit once
+//! everything that was written before it has been read. Processes that inherited a pipe are read until they close it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::pipe2;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, mpsc};
+
+use super::lines::{Chunk, RunLog, Stream};
+use super::shared::{Shared, watch};
+use crate::host::handles;
+use crate::model::{AppMessage, Exit, RunId};
+use crate::wire::ipc;
+
+/// What stdout and stderr may hold before the app's write waits: a burst costs neither the app nor the other apps anything.
+const PIPE_BYTES: i32 = 1024 * 1024;
+/// Without privileges, large pipes count against a limit that every program of the user shares; past it the kernel
+/// gives all of them tiny pipes. So only so many pipes of ours are large then.
+const LARGE_PIPES_MAX: u32 = 24;
+/// Reads from one run before the others get their turn.
+const READS_PER_TURN: usize = 4;
+/// Bytes read from one stream between the exit of the app and the report of it. All that the app itself can have left fits;
+/// a grandchild that floods the pipe cannot hold the report back.
+const LAST_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// What may wait for an app that does not read its channel, or its stdin.
+const OUTGOING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What the task of a run tells the pilot.
+#[derive(Debug)]
+pub(crate) enum ChildReport {
+    /// The app said something.
+    Message(RunId, AppMessage),
+    /// The app ended, and all it wrote has been read.
+    Exited(RunId, Exit),
+    /// Worth a line in the daemon's log.
+    Complaint(RunId, String),
+}
+
+/// stdin, stdout, stderr and channel, for the app.
+pub(crate) type TheirEnds = [OwnedFd; 4];
+
+/// The daemon's side of a run's descriptors.
+#[derive(Debug)]
+pub(crate) struct OurEnds {
+    stdin: OwnedFd,
+    out: OwnedFd,
+    err: OwnedFd,
+    ipc: OwnedFd,
+}
+
+/// Makes the descriptors of runs.
+#[derive(Debug, Default)]
+pub(crate) struct EndsMaker {
+    large_pipes: Cell<u32>,
+}
+
+impl EndsMaker {
+    /// The descriptors of one run.
+    pub(crate) fn make(&self) -> io::Result<(OurEnds, TheirEnds)> {
+        let (stdin_read, stdin_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (out_read, out_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (err_read, err_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (ipc_ours, ipc_theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::Stream,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        for pipe in [&out_read, &err_read] {
+            self.enlarge(pipe);
+        }
+        for end in [&stdin_write, &out_read, &err_read, &ipc_ours] {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        let ours = OurEnds {
+            stdin: stdin_write,
+            out: out_read,
+            err: err_read,
+            ipc: ipc_ours,
+        };
+        Ok((ours, [stdin_read, out_write, err_write, ipc_theirs]))
+    }
+
+    /// A refusal is no error: a small pipe works too, the app's writes just wait sooner.
+    fn enlarge(&self, pipe: &OwnedFd) {
+        let is_free = nix::unistd::geteuid().is_root();
+        if is_free || self.large_pipes.get() < LARGE_PIPES_MAX {
+            self.large_pipes
+                .set(self.large_pipes.get().saturating_add(1));
+            let _unused = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
+        }
+    }
+}
+
+/// What goes to an app that has not read it yet is full.
+#[derive(Debug, thiserror::Error)]
+#[error("the process does not read what it is sent")]
+pub(crate) struct OutgoingFull;
+
+/// The pilot's hold on the task of a run.
+#[derive(Clone)]
+pub(crate) struct Child {
+    state: Rc<ChildState>,
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct ChildState {
+    exit: Cell<Option<Exit>>,
+    to_ipc: RefCell<Outgoing>,
+    to_stdin: RefCell<Outgoing>,
+    wake: Notify,
+}
+
+/// Bytes on their way to an app. The first entry may have been sent in part.
+#[derive(Default)]
+struct Outgoing {
+    parts: VecDeque<Vec<u8>>,
+    sent_of_first: usize,
+    bytes: usize,
+}
+
+impl Outgoing {
+    fn push(&mut self, part: Vec<u8>) -> Result<(), OutgoingFull> {
+        // One message of any size may wait alone, or it could never be sent.
+        if self.bytes > 0 && self.bytes + part.len() > OUTGOING_BYTES_MAX {
+            return Err(OutgoingFull);
+        }
+        self.bytes += part.len();
+        self.parts.push_back(part);
+        Ok(())
+    }
+
+    fn write_with(&mut self, write: impl Fn(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+        while let Some(part) = self.parts.front() {
+            self.sent_of_first += write(&part[self.sent_of_first..])?;
+            if self.sent_of_first == part.len() {
+                self.bytes -= part.len();
+                self.sent_of_first = 0;
+                self.parts.pop_front();
+            }
+        }
+        self.parts = VecDeque::new();
+        Ok(())
+    }
+}
+
+impl Child {
+    /// Tells the task that the app has ended; it answers with `ChildReport::Exited`.
+    pub(crate) fn exited(&self, exit: Exit) {
+        self.state.exit.set(Some(exit));
+        self.state.wake.notify_one();
+    }
+
+    /// Queues one line, line feed included, for the app's channel.
+    pub(crate) fn send(&self, line: Vec<u8>) -> Result<(), OutgoingFull> {
+        self.state.to_ipc.borrow_mut().push(line)?;
+        self.state.wake.notify_one();
+        Ok(())
+    }
+
+    /// Queues text for the app's stdin.
+    pub(crate) fn write_stdin(&self, text: Vec<u8>) -> Result<(), OutgoingFull> {
+        self.state.to_stdin.borrow_mut().push(text)?;
+        self.state.wake.notify_one();
+        Ok(())
+    }
+}
+
+/// A run as its own task sees it.
+pub(crate) struct Run {
+    run: RunId,
+    shared: Rc<Shared>,
+    log: RunLog,
+    /// The beginning of this run's `log:out` and `log:err` payloads.
+    log_prefix: String,
+    state: Rc<ChildState>,
+    reports: mpsc::Sender<ChildReport>,
+    stdin: Option<AsyncFd<OwnedFd>>,
+    out: Option<AsyncFd<OwnedFd>>,
+    err: Option<AsyncFd<OwnedFd>>,
+    ipc: Option<AsyncFd<OwnedFd>>,
+    decoder: ipc::Decoder,
+    /// Descriptors that came and whose line has not been seen yet.
+    handles: Vec<OwnedFd>,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("run", &self.run)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a run's task was woken by.
+enum Woke {
+    Out,
+    Err,
+    Ipc,
+    Writable,
+    Told,
+}
+
+/// What came of a turn of reading.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Read {
+    More,
+    Empty,
+    Closed,
+}
+
+impl Run {
+    /// Gets hold of a run whose process exists. `log_prefix` is `{"process":{…},"at":`.
+    pub(crate) fn new(
+        run: RunId,
+        ends: OurEnds,
+        log: RunLog,
+        log_prefix: String,
+        shared: &Rc<Shared>,
+        reports: &mpsc::Sender<ChildReport>,
+    ) -> io::Result<(Self, Child)> {
+        let state = Rc::<ChildState>::default();
+        let OurEnds {
+            stdin,
+            out,
+            err,
+            ipc,
+        } = ends;
+        let readable = |fd| watch(fd, Interest::READABLE).map(Some);
+        let child = Child {
+            state: Rc::clone(&state),
+        };
+        let run = Self {
+            run,
+            shared: Rc::clone(shared),
+            log,
+            log_prefix,
+            state,
+            reports: reports.clone(),
+            stdin: Some(watch(stdin, Interest::WRITABLE)?),
+            out: readable(out)?,
+            err: readable(err)?,
+            ipc: Some(watch(ipc, Interest::READABLE | Interest::WRITABLE)?),
+            decoder: ipc::Decoder::default(),
+            handles: Vec::new(),
+        };
+        Ok((run, child))
+    }
+
+    /// Reads and writes until the app has ended and nobody holds its output any more.
+    pub(crate) async fn serve(mut self) {
+        while self.out.is_some() || self.err.is_some() || self.ipc.is_some() {
+            let read = match self.woken().await {
+                Woke::Out => self.read_output(Stream::Out),
+                Woke::Err => self.read_output(Stream::Err),
+                Woke::Ipc => self.read_ipc(READS_PER_TURN).await,
+                Woke::Writable => Read::Empty,
+                Woke::Told => {
+                    if let Some(exit) = self.state.exit.take() {
+                        self.finish(exit).await;
+                    }
+                    Read::Empty
+                }
+            };
+            self.write_outgoing();
+            if read == Read::More {
+                tokio::task::yield_now().await;
+            }
+        }
+        // Its exit is still to come if an app closed everything and lives on.
+        while !self.is_over() {
+            self.state.wake.notified().await;
+            if let Some(exit) = self.state.exit.take() {
+                self.finish(exit).await;
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stdin.is_none()
+    }
+
+    /// Cancel-safe: readiness that was not acted upon is seen again.
+    async fn woken(&self) -> Woke {
+        async fn readable(fd: Option<&AsyncFd<OwnedFd>>) {
+            match fd {
+                // An error here shows up again in the read.
+                Some(fd) => drop(fd.readable().await),
+                None => std::future::pending().await,
+            }
+        }
+        async fn writable(fd: Option<&AsyncFd<OwnedFd>>, outgoing: &RefCell<Outgoing>) {
+            let is_waiting = !outgoing.borrow().parts.is_empty();
+            match fd {
+                Some(fd) if is_waiting => drop(fd.writable().await),
+                _ => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            () = readable(self.out.as_ref()) => Woke::Out,
+            () = readable(self.err.as_ref()) => Woke::Err,
+            () = readable(self.ipc.as_ref()) => Woke::Ipc,
+            () = writable(self.ipc.as_ref(), &self.state.to_ipc) => Woke::Writable,
+            () = writable(self.stdin.as_ref(), &self.state.to_stdin) => Woke::Writable,
+            () = self.state.wake.notified() => Woke::Told,
+        }
+    }
+
+    /// The app has ended: read what it left, then say so.
+    async fn finish(&mut self, exit: Exit) {
+        let mut budget = LAST_BYTES_MAX;
+        for stream in [Stream::Out, Stream::Err] {
+            while self.read_some(stream, &mut budget) == Read::More && budget > 0 {}
+            self.log_chunk(stream, &[], false);
+        }
+        while self.read_ipc(READS_PER_TURN).await == Read::More {}
+        self.ipc = None;
+        self.stdin = None;
+        self.handles = Vec::new();
+        self.decoder = ipc::Decoder::default();
+        let _unheard = self.reports.send(ChildReport::Exited(self.run, exit)).await;
+    }
+
+    fn read_output(&mut self, stream: Stream) -> Read {
+        let mut budget = usize::MAX;
+        for _ in 0..READS_PER_TURN {
+            let read = self.read_some(stream, &mut budget);
+            if read != Read::More {
+                return read;
+            }
+        }
+        Read::More
+    }
+
+    fn read_some(&mut self, stream: Stream, budget: &mut usize) -> Read {
+        let shared = Rc::clone(&self.shared);
+        let mut scratch = shared.scratch.borrow_mut();
+        let fd = match stream {
+            Stream::Out => &mut self.out,
+            Stream::Err => &mut self.err,
+        };
+        let Some(open) = fd else { return Read::Closed };
+        let read = open.try_io(Interest::READABLE, |fd| {
+            nix::unistd::read(fd, &mut scratch).map_err(io::Error::from)
+        });
+        match read {
+            Ok(0) => {
+                *fd = None;
+                self.log_chunk(stream, &[], false);
+                Read::Closed
+            }
+            Ok(length) => {
+                *budget = budget.saturating_sub(length);
+                let is_cut = length == scratch.len();
+                self.log_chunk(stream, &scratch[..length], is_cut);
+                Read::More
+            }
+            Err(error) if is_passing(&error) => {
+                self.log_chunk(stream, &[], true);
+                Read::Empty
+            }
+            Err(_) => {
+                *fd = None;
+                Read::Closed
+            }
+        }
+    }
+
+    fn log_chunk(&mut self, stream: Stream, bytes: &[u8], is_cut: bool) {
+        let wall_ms = Shared::now().wall_ms;
+        let is_heard = self.shared.bus.is_heard();
+        let chunk = Chunk {
+            stream,
+            bytes,
+            is_cut,
+        };
+        if let Some(text) = self.log.accept(chunk, wall_ms, is_heard) {
+            let data = serde_json::Value::from(text);
+            let payload = format!("{}{wall_ms},\"data\":{data}}}", self.log_prefix);
+            self.shared.bus.publish(stream.event(), payload.as_bytes());
+        }
+    }
+
+    async fn read_ipc(&mut self, reads: usize) -> Read {
+        for _ in 0..reads {
+            let Some(open) = &self.ipc else {
+                return Read::Closed;
+            };
+            let read = {
+                let mut scratch = self.shared.scratch.borrow_mut();
+                let handles = &mut self.handles;
+                let read = open.try_io(Interest::READABLE, |fd| {
+                    handles::receive_with_fds(fd.as_fd(), &mut scratch, handles)
+                });
+                if let Ok(length) = read {
+                    self.decoder.push(&scratch[..length]);
+                }
+                read
+            };
+            match read {
+                Ok(0) => {
+                    self.ipc = None;
+                    return Read::Closed;
+                }
+                Ok(_) => self.take_lines().await,
+                Err(error) if is_passing(&error) => return Read::Empty,
+                Err(error) => {
+                    self.complain(format!("lost the IPC channel: {error}"))
+                        .await;
+                    self.ipc = None;
+                    return Read::Closed;
+                }
+            }
+        }
+        Read::More
+    }
+
+    async fn take_lines(&mut self) {
+        while let Some(line) = self.decoder.next() {
+            match line {
+                Ok(ipc::Line::Message(message)) => {
+                    // The text was checked by the decoder.
+                    if let Some(message) = AppMessage::parse(message.text.as_str()) {
+                        let report = ChildReport::Message(self.run, message);
+                        let _unheard = self.reports.send(report).await;
+                    }
+                }
+                Ok(ipc::Line::Handle(_)) => {
+                    // Fork-mode apps have nobody here to give a descriptor to, but unanswered they could not send anything more.
+                    let answer = if self.handles.is_empty() {
+                        ipc::HANDLE_NACK
+                    } else {
+                        drop(self.handles.remove(0));
+                        ipc::HANDLE_ACK
+                    };
+                    // A full queue means that the app does not read answers either.
+                    let _full = self.state.to_ipc.borrow_mut().push(answer.to_vec());
+                }
+                Ok(
+                    ipc::Line::HandleAck
+                    | ipc::Line::HandleNack
+                    | ipc::Line::Cluster(_)
+                    | ipc::Line::Internal(_),
+                ) => {}
+                Err(error) => self.complain(format!("skipped a message: {error}")).await,
+            }
+        }
+    }
+
+    async fn complain(&self, text: String) {
+        let _unheard = self
+            .reports
+            .send(ChildReport::Complaint(self.run, text))
+            .await;
+    }
+
+    fn write_outgoing(&mut self) {
+        if let Some(ipc) = &self.ipc {
+            let written = self.state.to_ipc.borrow_mut().write_with(|bytes| {
+                ipc.try_io(Interest::WRITABLE, |fd| {
+                    handles::send_with_fds(fd.as_fd(), bytes, &[])
+                })
+            });
+            if written.is_err_and(|error| !is_passing(&error)) {
+                // The app closed its end. What it wrote before is still read.
+                *self.state.to_ipc.borrow_mut() = Outgoing::default();
+            }
+        }
+        if let Some(stdin) = &self.stdin {
+            let written = self.state.to_stdin.borrow_mut().write_with(|bytes| {
+                stdin.try_io(Interest::WRITABLE, |fd| {
+                    nix::unistd::write(fd, bytes).map_err(io::Error::from)
+                })
+            });
+            if written.is_err_and(|error| !is_passing(&error)) {
+                *self.state.to_stdin.borrow_mut() = Outgoing::default();
+            }
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(Errno::EINTR as i32)
+}

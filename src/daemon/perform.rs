@@ -1,0 +1,309 @@
+//! The core's effects, carried out. None of them waits.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::launch;
+use super::lines::{LogSettings, RunLog};
+use super::methods::Shape;
+use super::pilot::{Farewell, Pilot, Prepared, RunRecord, Stage, Waiter};
+use super::stops::{Ending, How};
+use crate::core::{Effect, Failure, Input, SpawnPlan};
+use crate::host::files;
+use crate::host::tree::{Identity, Snapshot};
+use crate::keeper::proto::Request;
+use crate::model::{BusEvent, JsonText, Pid, PmId, RunId, Signal, Ticket};
+
+/// How long processes have between the two signals when there is no keeper left to look after them.
+const ABANDON_PAUSE: Duration = Duration::from_millis(1600);
+
+impl Pilot {
+    /// Carries out what one input led to.
+    pub(super) fn perform(&mut self, effects: Vec<Effect>) {
+        // What a caller asked to be sent and could not be: its answer says so.
+        let mut unsent = None;
+        for effect in effects {
+            match effect {
+                Effect::Spawn { id, run, plan } => {
+                    if let Err(reason) = self.spawn(id, run, &plan) {
+                        self.inputs.push_back(Input::SpawnFailed { run, reason });
+                    }
+                }
+                Effect::Terminate { run, tree, signal } => {
+                    let how = if tree {
+                        How::Tree(signal.0)
+                    } else {
+                        How::Root(signal.0)
+                    };
+                    self.end_run(run, how);
+                }
+                Effect::TerminateMessage { run, tree } => {
+                    if tree {
+                        self.end_run(run, How::Wait);
+                    }
+                    // An app that does not read its channel is killed when its time is over.
+                    let _unheard = self.send_to(run, "\"shutdown\"");
+                }
+                Effect::Kill { run } => self.end_run(run, How::Kill),
+                Effect::Signal { run, signal } => self.signal_root(run, signal.0),
+                Effect::Send { run, line } => {
+                    unsent = unsent.or(self.send_to(run, line.as_str()).err());
+                }
+                Effect::Stdin { run, text } => {
+                    if let Some(Stage::Alive { child, .. }) = self.stage(run) {
+                        let written = child.write_stdin(text.into_string().into_bytes());
+                        unsent = unsent.or(written.err().map(|full| full.to_string()));
+                    }
+                }
+                Effect::Reply { ticket, result } => self.reply(ticket, result, unsent.take()),
+                Effect::Announce(event) => self.publish(&event),
+                Effect::Log {
+                    text,
+                    is_error: false,
+                } => self.journal.log(&text),
+                Effect::Log {
+                    text,
+                    is_error: true,
+                } => self.journal.error(&text),
+                Effect::PidFile { path, pid } => self.pid_file(Path::new(&path), pid),
+                // Samples go with the process, files with the run.
+                Effect::Forget { .. } => {}
+            }
+        }
+    }
+
+    fn spawn(&mut self, id: PmId, run: RunId, plan: &SpawnPlan) -> Result<(), String> {
+        let process = self.supervisor.get(id);
+        let name = process
+            .map(|process| process.name().to_owned())
+            .unwrap_or_default();
+        let namespace = process.map(|process| process.namespace().to_owned());
+        let logs = &plan.logs;
+        let settings = LogSettings {
+            out: PathBuf::from(&logs.out),
+            err: PathBuf::from(&logs.err),
+            combined: logs.combined.as_deref().map(PathBuf::from),
+            date_format: logs.date_format.clone(),
+            is_json: logs.json,
+            is_disabled: logs.disabled,
+            pm_id: id.0,
+            name: name.clone(),
+        };
+        let log = RunLog::open(&self.shared.logs, &settings).map_err(|error| error.to_string())?;
+        let (ends, theirs) = self
+            .ends
+            .make()
+            .map_err(|error| format!("make pipes: {error}"))?;
+        let spawn = self
+            .launcher
+            .spawn(self.keeper_run(run), plan, theirs)
+            .map_err(|error| error.to_string())?;
+        self.link
+            .send(Request::Spawn(Box::new(spawn)))
+            .map_err(|error| error.to_string())?;
+        let process = serde_json::json!({
+            "pm_id": id.0, "name": name, "rev": null, "namespace": namespace,
+        });
+        let prepared = Prepared {
+            ends,
+            log,
+            log_prefix: format!("{{\"process\":{process},\"at\":"),
+        };
+        let record = RunRecord {
+            stage: Stage::Spawning(Box::new(prepared)),
+            program: launch::program(plan).into(),
+            cwd: plan.cwd.as_str().into(),
+            script: plan.script.as_str().into(),
+        };
+        self.runs.insert(run, record);
+        Ok(())
+    }
+
+    fn stage(&self, run: RunId) -> Option<&Stage> {
+        self.runs.get(&run).map(|record| &record.stage)
+    }
+
+    fn end_run(&mut self, run: RunId, how: How) {
+        let root = match self.stage(run) {
+            Some(Stage::Alive { root, .. } | Stage::Over { root }) => *root,
+            Some(Stage::Spawning(_)) | None => {
+                debug_assert!(
+                    false,
+                    "run {run} is ended before it has a process, or after all of it has gone"
+                );
+                return;
+            }
+        };
+        self.endings.push(Ending { run, root, how });
+    }
+
+    /// Signals everybody whom this turn is to end, after one look at the process table.
+    pub(super) fn carry_out_endings(&mut self) {
+        if self.endings.is_empty() {
+            return;
+        }
+        let endings = std::mem::take(&mut self.endings);
+        for (run, signal) in self.stops.begin(&endings) {
+            self.signal_root(run, signal);
+        }
+    }
+
+    fn signal_root(&mut self, run: RunId, signal: i32) {
+        // Too large a request is the only error, and this one is small.
+        let run = self.keeper_run(run);
+        let _sent = self.link.send(Request::Signal { run, signal });
+    }
+
+    fn send_to(&self, run: RunId, line: &str) -> Result<(), String> {
+        let Some(Stage::Alive { child, .. }) = self.stage(run) else {
+            return Err("the process has ended".to_owned());
+        };
+        let mut bytes = Vec::with_capacity(line.len() + 1);
+        // A line feed between tokens would end the line for Node; JSON has none inside of strings.
+        bytes.extend(line.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+        bytes.push(b'\n');
+        child.send(bytes).map_err(|full| full.to_string())
+    }
+
+    fn reply(&mut self, ticket: Ticket, result: Result<JsonText, Failure>, unsent: Option<String>) {
+        let Some(waiter) = self.waiters.remove(&ticket) else {
+            debug_assert!(false, "{ticket:?} was answered before");
+            return;
+        };
+        match waiter {
+            Waiter::Caller(reply, shape) => match (result, unsent) {
+                (Ok(_), Some(reason)) => reply.fail(&reason),
+                (Ok(value), None) => match shape {
+                    Shape::Value => reply.values(&[value.as_str().as_bytes()]),
+                    Shape::Nothing => reply.values(&[]),
+                    Shape::Silence => {}
+                },
+                (Err(_), _) if shape == Shape::Silence => {}
+                (Err(failure), _) => {
+                    let text = failure.to_string();
+                    self.journal.error(&text);
+                    reply.fail(&text);
+                }
+            },
+            Waiter::Part(progress) => self.part_done(&progress),
+            Waiter::End => self.all_stopped(),
+        }
+    }
+
+    fn all_stopped(&mut self) {
+        let Some(killing) = self.killing.take() else {
+            return;
+        };
+        for reply in killing.replies {
+            reply.values(&[b"{\"msg\":\"pm2 killed\"}"]);
+        }
+        self.farewell = Some(Farewell {
+            sigquit: killing.sigquit,
+            is_announced: killing.is_announced,
+            is_orphaned: false,
+        });
+    }
+
+    fn publish(&self, event: &BusEvent) {
+        self.shared
+            .bus
+            .publish(&event.name, event.payload.as_str().as_bytes());
+    }
+
+    fn pid_file(&self, path: &Path, pid: Option<Pid>) {
+        let done = match pid {
+            Some(pid) => write_private(path, &pid.to_string()),
+            None => match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        };
+        if let Err(error) = done {
+            self.journal
+                .error(&format!("pid file {}: {error}", path.display()));
+        }
+    }
+
+    /// Saves the list as `dump.pm2` with the states it has now; what was saved before becomes the backup. An empty list saves nothing.
+    pub(super) fn save_list(&self) {
+        let mut list = Vec::new();
+        self.write_list(&mut list);
+        let list: Vec<serde_json::Value> = serde_json::from_slice(&list).unwrap_or_default();
+        let saved: Vec<serde_json::Value> = list.into_iter().filter_map(dumped).collect();
+        if saved.is_empty() {
+            return;
+        }
+        if let Ok(before) = fs::read(&self.dump.path)
+            && let Err(error) = files::replace(&self.dump.backup, &before)
+        {
+            self.journal.error(&error.to_string());
+        }
+        let text = serde_json::Value::from(saved).to_string();
+        match files::replace(&self.dump.path, text.as_bytes()) {
+            Ok(()) => self.journal.log("the process list was saved"),
+            Err(error) => self.journal.error(&error.to_string()),
+        }
+    }
+
+    /// The keeper has gone: nobody reaps or restarts anything any more. End what runs rather than leave it unwatched.
+    pub(super) async fn abandon(&mut self) {
+        let roots: Vec<Identity> = self
+            .runs
+            .values()
+            .filter_map(|record| match &record.stage {
+                Stage::Alive { root, .. } | Stage::Over { root } => Some(*root),
+                Stage::Spawning(_) => None,
+            })
+            .collect();
+        for signal in [Signal::INT, Signal::KILL] {
+            let Ok(snapshot) = Snapshot::take() else {
+                return;
+            };
+            let living: Vec<Identity> =
+                roots.iter().flat_map(|root| snapshot.tree(*root)).collect();
+            if living.is_empty() {
+                return;
+            }
+            for process in living {
+                // It may have ended just now, which is what was wanted.
+                let _gone = process.signal(signal.0);
+            }
+            if signal == Signal::INT {
+                tokio::time::sleep(ABANDON_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A record as it is saved: `pm2_env` without what is given anew, and no modules.
+fn dumped(mut process: serde_json::Value) -> Option<serde_json::Value> {
+    let serde_json::Value::Object(mut record) = process.get_mut("pm2_env")?.take() else {
+        return None;
+    };
+    if record.get("pmx_module").is_some_and(|value| value == true) {
+        return None;
+    }
+    for name in ["instances", "pm_id"] {
+        record.shift_remove(name);
+    }
+    Some(record.into())
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    let mut file = fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    io::Write::write_all(&mut file, text.as_bytes())
+}

@@ -1,0 +1,530 @@
+//! The loop: waits for callers, children, the keeper and deadlines; hands each to the core; performs what it wants.
+//!
+//! **Invariant:** between two waits nothing waits. Every effect is performed at once, and what it leads to comes back as an input.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::child::{Child, ChildReport, EndsMaker, OurEnds, Run};
+use super::journal::Journal;
+use super::launch::{self, Launcher};
+use super::lines::RunLog;
+use super::link::{Link, LinkError};
+use super::logs;
+use super::methods::{Command, Order, Shape};
+use super::outbox::ReplyTo;
+use super::report::{self, SystemSampler};
+use super::shared::Shared;
+use super::stops::{Ending, Stops};
+use crate::core::{Call, Input, Supervisor};
+use crate::host::paths::Home;
+use crate::host::tree::Identity;
+use crate::host::usage::Sampler;
+use crate::keeper::proto::Report;
+use crate::model::{BusEvent, Exit, Pid, PmId, RunId, Signal, Ticket, Usage};
+
+/// Inputs taken in one turn. What they ask for is carried out together, above all the look at the process table.
+const INPUTS_PER_TURN: usize = 256;
+/// Commands waiting for the pilot; past it, peers wait with their next request.
+pub(crate) const COMMANDS_MAX: usize = 256;
+/// Reports of children waiting for the pilot; past it, children's channels are read later.
+pub(crate) const REPORTS_MAX: usize = 256;
+
+/// Why the daemon ends, and who is to hear of it.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    /// Who gets SIGQUIT: callers of `killMe` wait for it.
+    pub(crate) sigquit: Vec<i32>,
+    /// The bus has been told already.
+    pub(crate) is_announced: bool,
+    /// The keeper has gone, so nobody could be told to quit.
+    pub(crate) is_orphaned: bool,
+}
+
+/// Owns the core and everything its effects need.
+#[derive(Debug)]
+pub(crate) struct Pilot {
+    pub(super) supervisor: Supervisor,
+    pub(super) shared: Rc<Shared>,
+    pub(super) journal: Journal,
+    pub(super) link: Link,
+    pub(super) launcher: Launcher,
+    pub(super) ends: EndsMaker,
+    pub(super) runs: HashMap<RunId, RunRecord>,
+    pub(super) run_tasks: JoinSet<()>,
+    pub(super) stops: Stops,
+    /// What this turn asks for.
+    pub(super) endings: Vec<Ending>,
+    /// What is still to be handed to the core in this turn.
+    pub(super) inputs: VecDeque<Input>,
+    pub(super) waiters: HashMap<Ticket, Waiter>,
+    pub(super) next_ticket: u64,
+    pub(super) sampler: RefCell<Sampler>,
+    pub(super) system: SystemSampler,
+    pub(super) dump: Dump,
+    pub(super) killing: Option<Killing>,
+    pub(super) farewell: Option<Farewell>,
+    pub(super) reports_in: mpsc::Sender<ChildReport>,
+    pub(super) started_at_ms: u64,
+    /// What the keeper adds to run numbers: it may have seen those of an earlier daemon, and none may come again.
+    runs_from: u64,
+    logs_retry_at: Option<Duration>,
+}
+
+/// Where the list is saved when somebody ends the daemon by a signal.
+#[derive(Debug)]
+pub(crate) struct Dump {
+    /// `dump.pm2`.
+    pub(crate) path: std::path::PathBuf,
+    /// `dump.pm2.bak`.
+    pub(crate) backup: std::path::PathBuf,
+}
+
+/// The daemon is being ended: everything is being stopped.
+#[derive(Debug)]
+pub(crate) struct Killing {
+    pub(super) sigquit: Vec<i32>,
+    pub(super) replies: Vec<ReplyTo>,
+    pub(super) is_announced: bool,
+}
+
+/// Who waits for the core's answer.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    /// A caller.
+    Caller(ReplyTo, Shape),
+    /// One part of an act on several processes.
+    Part(Rc<RefCell<super::several::Progress>>),
+    /// The end of the daemon.
+    End,
+}
+
+/// One run, as far as the pilot is concerned.
+#[derive(Debug)]
+pub(crate) struct RunRecord {
+    pub(super) stage: Stage,
+    /// What is executed, for error texts.
+    pub(super) program: Box<str>,
+    pub(super) cwd: Box<str>,
+    /// For its package's version.
+    pub(super) script: Box<str>,
+}
+
+/// How far a run has come.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// The keeper has been asked.
+    Spawning(Box<Prepared>),
+    /// It has a process.
+    Alive { root: Identity, child: Child },
+    /// The process has ended; others of its tree may live.
+    Over { root: Identity },
+}
+
+/// What waits for the process.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(super) ends: OurEnds,
+    pub(super) log: RunLog,
+    pub(super) log_prefix: String,
+}
+
+/// What the pilot listens to.
+#[derive(Debug)]
+pub(crate) struct Ears {
+    /// From the sockets.
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// From the children's tasks.
+    pub(crate) reports: mpsc::Receiver<ChildReport>,
+}
+
+impl Pilot {
+    /// Manages nothing yet.
+    pub(crate) fn new(
+        shared: &Rc<Shared>,
+        supervisor: Supervisor,
+        journal: Journal,
+        link: Link,
+        launcher: Launcher,
+        dump: Dump,
+        reports_in: mpsc::Sender<ChildReport>,
+        runs_from: u64,
+    ) -> Self {
+        Self {
+            supervisor,
+            shared: Rc::clone(shared),
+            journal,
+            link,
+            launcher,
+            ends: EndsMaker::default(),
+            runs: HashMap::new(),
+            run_tasks: JoinSet::new(),
+            stops: Stops::default(),
+            endings: Vec::new(),
+            inputs: VecDeque::new(),
+            waiters: HashMap::new(),
+            next_ticket: 0,
+            sampler: RefCell::default(),
+            system: SystemSampler::default(),
+            dump,
+            killing: None,
+            farewell: None,
+            reports_in,
+            started_at_ms: Shared::now().wall_ms,
+            runs_from,
+            logs_retry_at: None,
+        }
+    }
+
+    /// Begins the log as people know it.
+    pub(crate) fn greet(&self, home: &Home, keeper: i32) {
+        let version = report::OWN_VERSION;
+        self.journal.log(&format!(
+            "New PM2 Daemon started: pm2 {version}, keeper {keeper}, daemon {}",
+            std::process::id()
+        ));
+        let (rpc, bus) = (&home.rpc, &home.bus);
+        self.journal.log(&format!(
+            "PM2 home {}, RPC socket {rpc}, BUS socket {bus}",
+            home.root.display()
+        ));
+    }
+
+    /// Runs until the daemon is to end.
+    pub(crate) async fn run(&mut self, mut ears: Ears) -> Farewell {
+        let mut keeper = VecDeque::new();
+        loop {
+            if let Err(error) = self.wait(&mut ears, &mut keeper).await {
+                self.journal
+                    .error(&format!("{error}; ending all processes"));
+                self.abandon().await;
+                return Farewell {
+                    sigquit: Vec::new(),
+                    is_announced: false,
+                    is_orphaned: true,
+                };
+            }
+            for report in keeper.drain(..) {
+                self.keeper_reports(report);
+            }
+            for _ in 0..INPUTS_PER_TURN {
+                let Ok(report) = ears.reports.try_recv() else {
+                    break;
+                };
+                self.child_reports(report);
+            }
+            for _ in 0..INPUTS_PER_TURN {
+                let Ok(command) = ears.commands.try_recv() else {
+                    break;
+                };
+                self.obey(command);
+            }
+            self.turn();
+            if let Some(farewell) = self.farewell.take() {
+                return farewell;
+            }
+        }
+    }
+
+    /// Waits for the first thing to do. Cancel-safe arms only: what was received is in the queues, or here.
+    async fn wait(
+        &mut self,
+        ears: &mut Ears,
+        keeper: &mut VecDeque<Report>,
+    ) -> Result<(), LinkError> {
+        let pause = self.pause();
+        let (mut report, mut command) = (None, None);
+        tokio::select! {
+            received = self.link.receive(keeper) => received?,
+            received = ears.reports.recv() => report = received,
+            received = ears.commands.recv() => command = received,
+            () = tokio::time::sleep(pause) => {}
+        }
+        if let Some(report) = report {
+            self.child_reports(report);
+        }
+        if let Some(command) = command {
+            self.obey(command);
+        }
+        while self.run_tasks.try_join_next().is_some() {}
+        Ok(())
+    }
+
+    /// How long nothing is due.
+    fn pause(&self) -> Duration {
+        /// Longer than anybody waits; the timer wants some number.
+        const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
+        let deadlines = [
+            self.supervisor.deadline(),
+            self.stops.deadline(),
+            self.logs_retry_at,
+        ];
+        let next = deadlines.into_iter().flatten().min();
+        next.map_or(IDLE, |next| next.saturating_sub(Shared::now().mono))
+    }
+
+    /// Hands everything that happened to the core and does what it wants, until nothing more follows.
+    fn turn(&mut self) {
+        let now = Shared::now();
+        if self
+            .supervisor
+            .deadline()
+            .is_some_and(|deadline| deadline <= now.mono)
+        {
+            self.inputs.push_back(Input::Timeout);
+        }
+        loop {
+            while let Some(input) = self.inputs.pop_front() {
+                let effects = self.supervisor.handle(Shared::now(), input);
+                self.perform(effects);
+            }
+            self.carry_out_endings();
+            for run in self.stops.look(Shared::now().mono) {
+                self.drained(run);
+            }
+            if self.inputs.is_empty() {
+                break;
+            }
+        }
+        self.look_after_logs(now.mono);
+    }
+
+    fn look_after_logs(&mut self, now: Duration) {
+        if self.logs_retry_at.is_some_and(|at| at <= now) {
+            self.shared.logs.retry();
+            self.logs_retry_at = None;
+        }
+        if self.logs_retry_at.is_none() && self.shared.logs.is_stuck() {
+            self.logs_retry_at = Some(now + logs::RETRY_INTERVAL);
+        }
+    }
+
+    fn keeper_reports(&mut self, report: Report) {
+        match report {
+            Report::Spawned { run, pid } => {
+                if let Some(run) = self.own_run(run) {
+                    self.spawned(run, pid);
+                }
+            }
+            Report::SpawnFailed { run, failure } => {
+                if let Some(run) = self.own_run(run)
+                    && let Some(record) = self.runs.remove(&run)
+                {
+                    let reason = launch::reason(failure, &record.program, &record.cwd);
+                    self.inputs.push_back(Input::SpawnFailed { run, reason });
+                }
+            }
+            Report::Exited(ended) => {
+                self.sampler.borrow_mut().forget(ended.pid);
+                let record = self.own_run(ended.run).and_then(|run| self.runs.get(&run));
+                if let Some(Stage::Alive { child, .. }) = record.map(|record| &record.stage) {
+                    child.exited(exit_of(ended.status));
+                }
+            }
+            Report::Shutdown => {
+                self.save_list();
+                self.end("SIGNAL", None, None);
+            }
+            Report::ReloadLogs => self.reload_logs(),
+            Report::StoreRefused { key } => {
+                self.journal
+                    .error(&format!("the keeper could not store {key}"));
+            }
+            // Nothing is stored yet, and a keeper says Hello once.
+            Report::Hello { .. } | Report::Give { .. } | Report::GiveEnd => {}
+        }
+    }
+
+    /// The keeper's number of a run.
+    pub(super) fn keeper_run(&self, run: RunId) -> u64 {
+        run.0 + self.runs_from
+    }
+
+    /// The run with the keeper's number; nothing for those of an earlier daemon.
+    fn own_run(&self, run: u64) -> Option<RunId> {
+        run.checked_sub(self.runs_from).map(RunId)
+    }
+
+    fn spawned(&mut self, run: RunId, pid: i32) {
+        let Some(record) = self.runs.get_mut(&run) else {
+            return;
+        };
+        // It may have ended already; then the number still names what is left of its session.
+        let root = Identity::of(pid).unwrap_or(Identity {
+            pid,
+            start: u64::MAX,
+        });
+        let version = launch::package_version(&record.script);
+        let Stage::Spawning(prepared) = std::mem::replace(&mut record.stage, Stage::Over { root })
+        else {
+            return;
+        };
+        let Prepared {
+            ends,
+            log,
+            log_prefix,
+        } = *prepared;
+        match Run::new(run, ends, log, log_prefix, &self.shared, &self.reports_in) {
+            Ok((task, child)) => {
+                record.stage = Stage::Alive { root, child };
+                self.run_tasks.spawn_local(task.serve());
+            }
+            Err(error) => {
+                // Without its pipes it cannot be looked after. This has never been seen; the loop refuses a descriptor only when
+                // the kernel is out of memory.
+                self.journal
+                    .error(&format!("cannot watch the process {pid}: {error}"));
+                let _gone = root.signal(Signal::KILL.0);
+                self.inputs.push_back(Input::Spawned {
+                    run,
+                    pid: Pid(pid),
+                    version,
+                });
+                self.inputs.push_back(Input::Exited {
+                    run,
+                    exit: Exit::Signal(Signal::KILL),
+                });
+                self.inputs.push_back(Input::Drained { run });
+                self.runs.remove(&run);
+                return;
+            }
+        }
+        self.inputs.push_back(Input::Spawned {
+            run,
+            pid: Pid(pid),
+            version,
+        });
+    }
+
+    fn child_reports(&mut self, report: ChildReport) {
+        match report {
+            ChildReport::Message(run, message) => {
+                self.inputs.push_back(Input::Message { run, message });
+            }
+            ChildReport::Exited(run, exit) => {
+                self.inputs.push_back(Input::Exited { run, exit });
+                if let Some(record) = self.runs.get_mut(&run)
+                    && let Stage::Alive { root, .. } = record.stage
+                {
+                    record.stage = Stage::Over { root };
+                }
+                if self.stops.root_gone(run) {
+                    self.drained(run);
+                }
+            }
+            ChildReport::Complaint(run, text) => {
+                self.journal.error(&format!("run {run}: {text}"));
+            }
+        }
+    }
+
+    fn drained(&mut self, run: RunId) {
+        self.runs.remove(&run);
+        self.inputs.push_back(Input::Drained { run });
+    }
+
+    fn obey(&mut self, command: Command) {
+        let Command { order, reply, peer } = command;
+        match order {
+            Order::Core(call, shape) => {
+                let call = self.call(call, Waiter::Caller(reply, shape));
+                self.inputs.push_back(call);
+            }
+            Order::Fixed(text) => reply.values(&[text.as_bytes()]),
+            Order::List => reply.value_with(|out| self.write_list(out)),
+            Order::SystemData => {
+                reply.values(&[self.system.sample(Shared::now().mono).as_bytes()]);
+            }
+            Order::Report => {
+                let count = self.supervisor.processes().count();
+                reply.values(&[report::report(count, self.started_at_ms).as_bytes()]);
+            }
+            Order::ReloadLogs => {
+                self.reload_logs();
+                reply.values(&[b"{}"]);
+            }
+            Order::Kill { pid } => {
+                // The signal goes to nobody but the caller itself, or anybody could have anybody ended.
+                let own = pid.filter(|pid| *pid > 1 && peer.pid == Some(*pid));
+                let reply = pid.is_none().then_some(reply);
+                self.end("CLI", own, reply);
+            }
+            Order::Several(several) => self.act_on_several(&several, reply),
+            Order::Find(find) => self.find(&find, reply),
+        }
+    }
+
+    /// A call with a ticket of its own.
+    pub(super) fn call(&mut self, call: Call, waiter: Waiter) -> Input {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.waiters.insert(ticket, waiter);
+        Input::Call { ticket, call }
+    }
+
+    /// The list with what each process uses right now.
+    pub(super) fn write_list(&self, out: &mut Vec<u8>) {
+        let now = Instant::now();
+        let usage = |_: PmId, pid: Option<Pid>| {
+            let sample = pid.and_then(|pid| self.sampler.borrow_mut().sample(pid.0, now));
+            sample.map_or_else(Usage::default, |usage| Usage {
+                memory_bytes: usage.memory_bytes,
+                cpu_tenths: tenths(usage.cpu_percent),
+            })
+        };
+        self.supervisor.write_list(out, &usage);
+    }
+
+    fn reload_logs(&self) {
+        self.journal.log("Reloading all logs...");
+        self.journal.reopen();
+        self.shared.logs.reload();
+        self.journal.log("All logs reloaded");
+    }
+
+    /// Stops everything, and then the daemon. Asked again while that goes on, it only remembers who else is to be told.
+    fn end(&mut self, by: &str, sigquit: Option<i32>, reply: Option<ReplyTo>) {
+        if let Some(killing) = &mut self.killing {
+            killing.sigquit.extend(sigquit);
+            killing.replies.extend(reply);
+            return;
+        }
+        // Compat: pm2 tells the bus before it stops anything when a signal ends it, and after the client stopped everything otherwise.
+        let is_announced = by == "SIGNAL";
+        if is_announced {
+            let event = BusEvent::daemon_killed(by);
+            self.shared
+                .bus
+                .publish(&event.name, event.payload.as_str().as_bytes());
+        }
+        self.killing = Some(Killing {
+            sigquit: sigquit.into_iter().collect(),
+            replies: reply.into_iter().collect(),
+            is_announced,
+        });
+        let input = self.call(Call::KillAll, Waiter::End);
+        self.inputs.push_back(input);
+    }
+}
+
+fn exit_of(status: std::process::ExitStatus) -> Exit {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (_, Some(signal)) => Exit::Signal(Signal(signal)),
+        (code, None) => Exit::Code(code.unwrap_or(0)),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a percentage, clamped to what an u32 holds"
+)]
+fn tenths(percent: f64) -> u32 {
+    (percent * 10.0).round().clamp(0.0, f64::from(u32::MAX)) as u32
+}

@@ -1,0 +1,96 @@
+//! A connected peer or a listener, Unix or TCP alike.
+
+use std::io::{self, IoSlice};
+
+use tokio::io::{Interest, Ready};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::host::listen;
+
+/// A socket that accepts peers.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    /// `rpc.sock` and `pub.sock`.
+    Unix(UnixListener),
+    /// `PM2_DAEMON_RPC_PORT=tcp://…`.
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// Takes over a bound socket.
+    pub(crate) fn new(bound: listen::Listener) -> io::Result<Self> {
+        Ok(match bound {
+            listen::Listener::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+            listen::Listener::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+        })
+    }
+
+    /// The next peer. Cancel-safe.
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Tcp(listener) => Ok(Stream::Tcp(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// A connected peer.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// Over a Unix socket.
+    Unix(UnixStream),
+    /// Over TCP.
+    Tcp(TcpStream),
+}
+
+/// Who is at the other end, as far as the kernel knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Its user; nothing over TCP.
+    pub(crate) uid: Option<u32>,
+    /// Its group; nothing over TCP.
+    pub(crate) gid: Option<u32>,
+    /// The process that connected; nothing over TCP.
+    pub(crate) pid: Option<i32>,
+}
+
+impl Stream {
+    /// The peer's credentials at the time it connected.
+    pub(crate) fn peer(&self) -> Peer {
+        match self {
+            Self::Unix(stream) => stream.peer_cred().map_or_else(
+                |_| Peer::default(),
+                |cred| Peer {
+                    uid: Some(cred.uid()),
+                    gid: Some(cred.gid()),
+                    pid: cred.pid(),
+                },
+            ),
+            Self::Tcp(_) => Peer::default(),
+        }
+    }
+
+    /// Waits until it can be read or written, as asked. Cancel-safe.
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Self::Unix(stream) => stream.ready(interest).await,
+            Self::Tcp(stream) => stream.ready(interest).await,
+        }
+    }
+
+    /// Reads what is there; `WouldBlock` when nothing is.
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.try_read(buffer),
+            Self::Tcp(stream) => stream.try_read(buffer),
+        }
+    }
+
+    /// Writes what fits; `WouldBlock` when nothing does.
+    pub(crate) fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.try_write_vectored(parts),
+            Self::Tcp(stream) => stream.try_write_vectored(parts),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Runs that are being ended: whom the signal goes to, and when nothing of them lives any more.
+//!
+//! The keeper signals and reaps the processes it started; everybody else in a tree is signalled here, by number and start time, so
+//! that a number which is in use again harms nobody. All trees of one turn are found in one look at the process table.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::host::tree::{Identity, Snapshot};
+use crate::model::RunId;
+
+/// Between two looks while something that was asked to end still lives. Nothing is looked at otherwise.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+/// What is to be done to one run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    /// Which.
+    pub(crate) run: RunId,
+    /// The process the keeper started.
+    pub(crate) root: Identity,
+    /// How.
+    pub(crate) how: How,
+}
+
+/// How a run is made to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// This signal, to the root alone.
+    Root(i32),
+    /// This signal, to all of the tree.
+    Tree(i32),
+    /// Nothing yet; what is left of the tree when the root has ended is waited for.
+    Wait,
+    /// SIGKILL to all that is left, of the tree too if that was meant before.
+    Kill,
+}
+
+/// Runs that are being ended.
+#[derive(Debug, Default)]
+pub(crate) struct Stops {
+    runs: HashMap<RunId, Stop>,
+    last_look: Duration,
+}
+
+#[derive(Debug)]
+struct Stop {
+    root: Identity,
+    /// What members of the tree get that show up later; nothing where only the root is meant.
+    tree_signal: Option<i32>,
+    /// Members that lived when last looked at, without the root.
+    rest: Vec<Identity>,
+    is_root_gone: bool,
+}
+
+const SIGKILL: i32 = 9;
+
+impl Stops {
+    /// Carries out what one turn asks for. Gives the runs whose root the keeper must signal, and with what.
+    pub(crate) fn begin(&mut self, endings: &[Ending]) -> Vec<(RunId, i32)> {
+        let mut roots = Vec::new();
+        let needs_look = endings.iter().any(|ending| match ending.how {
+            How::Tree(_) => true,
+            How::Kill => self
+                .runs
+                .get(&ending.run)
+                .is_none_or(|stop| stop.tree_signal.is_some()),
+            How::Root(_) | How::Wait => false,
+        });
+        let snapshot = needs_look.then(Snapshot::take).and_then(Result::ok);
+        for ending in endings {
+            let Ending { run, root, how } = *ending;
+            let stop = self.runs.entry(run).or_insert(Stop {
+                root,
+                tree_signal: None,
+                rest: Vec::new(),
+                is_root_gone: false,
+            });
+            let signal = match how {
+                How::Root(signal) => Some(signal),
+                How::Tree(signal) => {
+                    stop.tree_signal = Some(signal);
+                    Some(signal)
+                }
+                How::Wait => {
+                    stop.tree_signal = Some(0);
+                    None
+                }
+                How::Kill => {
+                    stop.tree_signal = stop.tree_signal.map(|_| SIGKILL);
+                    Some(SIGKILL)
+                }
+            };
+            if let (Some(signal), Some(snapshot)) = (stop.tree_signal, &snapshot) {
+                stop.rest = members(snapshot, root);
+                signal_all(&stop.rest, signal);
+            }
+            if let Some(signal) = signal.filter(|_| !stop.is_root_gone) {
+                roots.push((run, signal));
+            }
+        }
+        roots
+    }
+
+    /// The root of this run has ended. True when nothing else of it was meant, so that it is over at once.
+    pub(crate) fn root_gone(&mut self, run: RunId) -> bool {
+        match self.runs.get_mut(&run) {
+            Some(stop) if stop.tree_signal.is_some() => {
+                stop.is_root_gone = true;
+                false
+            }
+            _ => {
+                self.runs.remove(&run);
+                true
+            }
+        }
+    }
+
+    /// When to look again, on the monotonic clock.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let is_waiting = self.runs.values().any(|stop| stop.is_root_gone);
+        is_waiting.then_some(self.last_look + LOOK_PAUSE)
+    }
+
+    /// Gives the runs of which nothing lives any more. Does nothing before the deadline.
+    pub(crate) fn look(&mut self, now: Duration) -> Vec<RunId> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Vec::new();
+        }
+        self.last_look = now;
+        let mut over = Vec::new();
+        let mut snapshot = None;
+        for (run, stop) in &mut self.runs {
+            if !stop.is_root_gone {
+                continue;
+            }
+            stop.rest.retain(|member| member.is_alive());
+            if !stop.rest.is_empty() {
+                continue;
+            }
+            // All that were known have gone; they may have left children behind in their last moments.
+            let Ok(snapshot) = snapshot.get_or_insert_with(Snapshot::take) else {
+                continue;
+            };
+            stop.rest = members(snapshot, stop.root);
+            match stop.tree_signal {
+                _ if stop.rest.is_empty() => over.push(*run),
+                Some(signal) => signal_all(&stop.rest, signal),
+                None => {}
+            }
+        }
+        for run in &over {
+            self.runs.remove(run);
+        }
+        over
+    }
+}
+
+fn members(snapshot: &Snapshot, root: Identity) -> Vec<Identity> {
+    let mut tree = snapshot.tree(root);
+    tree.retain(|member| member.pid != root.pid);
+    tree
+}
+
+fn signal_all(members: &[Identity], signal: i32) {
+    if signal == 0 {
+        return;
+    }
+    for member in members {
+        // It may have ended just now, which is what was wanted.
+        let _gone = member.signal(signal);
+    }
+}
