@@ -128,6 +128,7 @@ async fn serve(setup: Setup, keeper: OwnedFd, ready: &[File]) -> Result<ExitCode
     let tasks = Rc::clone(&server.tasks);
     drop(server);
 
+    setup.install_preload()?;
     let mut pilot = setup.pilot(&shared, link, reports, hello.runs_from);
     pilot.greet(&home, hello.keeper);
     let line = serde_json::json!({

@@ -1,8 +1,9 @@
 //! What the daemon is told by its environment, and the pilot it makes of that.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,8 +20,9 @@ use super::report::OWN_VERSION;
 use super::server::Admission;
 use super::shared::Shared;
 use crate::core::{Supervisor, SupervisorConfig};
+use crate::host::install::PRELOAD;
 use crate::host::paths::Home;
-use crate::host::process;
+use crate::host::{HostError, files, process};
 use crate::model::Signal;
 
 /// Everything that is known before the daemon does anything.
@@ -59,6 +61,22 @@ impl Setup {
         };
         chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+    }
+
+    /// Puts the script that Node apps load first where it belongs, if it is not there: without it none of them would start.
+    pub(crate) fn install_preload(&self) -> Result<(), HostError> {
+        let preload = self.home.installed(OWN_VERSION).preload;
+        if std::fs::read(&preload).is_ok_and(|text| text == PRELOAD.as_bytes()) {
+            return Ok(());
+        }
+        if let Some(folder) = preload.parent() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|source| HostError::Home {
+                path: folder.to_path_buf(),
+                source,
+            })?;
+        }
+        files::replace(&preload, PRELOAD.as_bytes())
     }
 
     /// A pilot that has an empty list.
