@@ -53,10 +53,15 @@ function environment(home, extra) {
   return env;
 }
 
-/** Runs a program to its end. Gives `{ code, signal, stdout, stderr }`; a program that does not end is killed and fails. */
+/** Runs a program for a home to its end. Gives `{ code, signal, stdout, stderr }`; a program that does not end is killed and fails. */
 function run(command, args, { home, cwd, env, input } = {}) {
+  return runExactly(command, args, environment(home, env), { cwd: cwd || home, input });
+}
+
+/** As `run`, with this environment and nothing else in it. */
+function runExactly(command, args, env, { cwd, input } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: cwd || home, env: environment(home, env), stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(command, args, { cwd, env, stdio: ['pipe', 'pipe', 'pipe'] });
     const text = { stdout: '', stderr: '' };
     const deadline = setTimeout(() => {
       child.kill('SIGKILL');
@@ -270,6 +275,7 @@ module.exports = {
   managerOf,
   processesOf,
   run,
+  runExactly,
   script,
   startDaemon,
   waitFor,

@@ -1,0 +1,45 @@
+'use strict';
+
+/** All that the app `loud` of the scenario `logs` prints. */
+const LOUD = Array.from({ length: 2_000 }, (_, i) => `line ${i}\n`).join('');
+
+/**
+ * Where our transcripts may differ from the published pm2's, and why. Each line takes what it names out of both transcripts; `ours`
+ * demands what ours must be instead. Paths look like `steps/<label>/value/0/pm2_env/axm_options`, `events/<name> <id> <event>`,
+ * `files/logs/<file>`; `*` is any one part of a path, `**` any number of them.
+ */
+const ALLOWED = [
+  // The metrics library that pm2 loads into every app fills these; we load none.
+  { path: '**/pm2_env/axm_actions', why: 'filled by the metrics library inside the app' },
+  { path: '**/pm2_env/axm_monitor', why: 'filled by the metrics library inside the app' },
+  { path: '**/pm2_env/axm_options', why: 'filled by the metrics library inside the app' },
+  { path: '**/pm2_env/axm_dynamic', why: 'filled by the metrics library inside the app' },
+  { path: '**/pm2_env/node_version', why: 'told by the metrics library some time after the start' },
+  { path: '**/pm2_env/_tree_pids', why: 'pids of the last stop, an implementation detail' },
+  { path: '**/pm2_env/versioning', why: 'filled in by a git look-up that finishes at any time' },
+  { path: '**/pm2_env/vizion_running', why: 'whether that look-up is under way at this moment' },
+  { path: '**/process/versioning', why: 'the same look-up, in messages' },
+  { path: '**/pm2_env/_pm2_version', why: 'our own version where pm2 has its own' },
+  // Variables that our launcher or pm2's leaves in the environment of the caller and that travel with it.
+  { path: '**/PM2_JSON_PROCESSING', why: 'pm2 leaves it in the caller’s environment, we change nothing there' },
+  { path: '**/PM2_PROGRAMMATIC', why: 'set while the package is loaded, seen or not depending on when the environment is read' },
+  { path: '**/PM2_INTERACTOR_PROCESSING', why: 'left by the metrics agent of pm2' },
+
+  { scenario: 'forms', path: '**/pm2_env/unstable_restarts', why: 'whether a restarted app was young depends on the machine' },
+
+  // What an app printed just before process.exit() is lost with pm2; with us it never is.
+  {
+    scenario: 'logs',
+    path: 'files/logs/loud-out.log',
+    ours: (text) => text === LOUD,
+    why: 'pm2 loses what is in a socket when the app exits; ours has every line',
+  },
+  {
+    scenario: 'logs',
+    path: 'events/loud * log:out',
+    ours: (text) => text === LOUD,
+    why: 'the same lines on the bus',
+  },
+];
+
+module.exports = { ALLOWED };

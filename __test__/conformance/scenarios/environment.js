@@ -1,0 +1,23 @@
+'use strict';
+
+/** What a program that is not Node finds in its environment, its arguments and its working directory. */
+
+const fs = require('node:fs');
+
+exports.run = async (world) => {
+  const script = world.file('show.sh', 'pwd > "$OUT"; echo "$@" >> "$OUT"; tr "\\\\0" "\\\\n" < /proc/$$/environ | sort >> "$OUT"; echo done >> "$OUT"; exec sleep 86400\n');
+  const out = `${world.work}/seen.txt`;
+  await world.step('start', 'start', {
+    name: 'show',
+    script,
+    args: ['a b', 'c'],
+    env: { OUT: out, FLAG: true, COUNT: 3, LIST: [1, 2], NOTHING: null, OBJECT: { a: 1 } },
+    filter_env: ['LANG'],
+  });
+  await world.untilText(out, 'done\n');
+  world.note('seen', fs.readFileSync(out, 'utf8').split('\n').filter((line) => !/^(NODE_CHANNEL|_=|SHLVL|OLDPWD|PWD=)/.test(line)));
+  fs.unlinkSync(out);
+  await world.step('restart with a new environment', 'restart', 'show', { updateEnv: true });
+  await world.untilText(out, 'done\n');
+  world.note('seen again', fs.readFileSync(out, 'utf8').split('\n').filter((line) => !/^(NODE_CHANNEL|_=|SHLVL|OLDPWD|PWD=)/.test(line)));
+};
