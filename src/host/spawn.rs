@@ -13,6 +13,9 @@ use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
+/// More than the kernel's `struct sigaction` has on any architecture: four words on most.
+const KERNEL_SIGACTION_WORDS: usize = 8;
+
 /// Everything about a new process but its descriptors.
 ///
 /// The environment is complete: nothing is inherited. `Debug` hides it, since it holds secrets.
@@ -399,11 +402,21 @@ fn candidates(program: &CString, env: &[CString]) -> Vec<CString> {
     joined.filter_map(|path| CString::new(path).ok()).collect()
 }
 
+/// By the bare system call: libc hides two signals that it uses itself, and those are inherited as ignored like any other.
 fn reset_dispositions() {
+    let default = [0_u64; KERNEL_SIGACTION_WORDS];
     for number in 1..=signal::LAST {
-        // SAFETY: the default disposition needs no handler. Refused for SIGKILL, SIGSTOP and libc's own, rightly.
+        // SAFETY: the kernel reads its own `sigaction`, all of it zero for the default disposition, out of a larger array,
+        // and writes nothing. It refuses SIGKILL and SIGSTOP, rightly.
         unsafe {
-            libc::signal(number, libc::SIG_DFL);
+            let (action, set_bytes) = (default.as_ptr(), size_of::<u64>());
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                action,
+                ptr::null_mut::<u64>(),
+                set_bytes,
+            );
         }
     }
 }
