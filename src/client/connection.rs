@@ -65,7 +65,11 @@ impl Connection {
             state: Mutex::default(),
             unsent: Notify::new(),
         });
-        let task = tokio::spawn(Arc::clone(&connection).serve());
+        let ending = Ending {
+            connection: Arc::clone(&connection),
+            end: End::Closed,
+        };
+        let task = tokio::spawn(ending.serve());
         locked(&connection.state).task = Some(task.abort_handle());
         connection
     }
@@ -135,15 +139,6 @@ impl Connection {
             self.unsent.notify_one();
         }
         Ok(())
-    }
-
-    async fn serve(self: Arc<Self>) {
-        // Also when the runtime is dropped under it: nobody else would ever tell those who wait.
-        let mut ending = Ending {
-            connection: &self,
-            end: End::Closed,
-        };
-        ending.end = self.exchange().await;
     }
 
     /// Reads and writes until the connection ends, and says how.
@@ -225,13 +220,21 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Ends the connection when it is dropped.
-struct Ending<'a> {
-    connection: &'a Connection,
+/// The task of a connection, which ends it when it is dropped: also by a runtime that goes, before it ever ran.
+///
+/// Nobody else would tell those who wait.
+struct Ending {
+    connection: Arc<Connection>,
     end: End,
 }
 
-impl Drop for Ending<'_> {
+impl Ending {
+    async fn serve(mut self) {
+        self.end = self.connection.exchange().await;
+    }
+}
+
+impl Drop for Ending {
     fn drop(&mut self) {
         self.connection.end(&self.end);
     }

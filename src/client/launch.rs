@@ -69,6 +69,15 @@ struct Ready {
 
 /// Starts the client's daemon, or waits for the one somebody else is starting. True if it was us.
 pub(super) async fn launch(client: &Client) -> Result<(Socket, bool), ClientError> {
+    let launched = attempt(client).await;
+    if !matches!(launched, Ok((_, true))) {
+        // What was tied to us, and never became our daemon, ends.
+        locked(&client.0.launched).tie = None;
+    }
+    launched
+}
+
+async fn attempt(client: &Client) -> Result<(Socket, bool), ClientError> {
     let home = client.home();
     let deadline = Instant::now() + LAUNCH_LIMIT;
     home.create()?;
@@ -80,10 +89,18 @@ pub(super) async fn launch(client: &Client) -> Result<(Socket, bool), ClientErro
         tail: tail(&home.log_file, log_start),
     };
     loop {
-        let ready = start(client, &program).map_err(|source| ClientError::Start {
-            program: program.clone(),
-            source,
-        })?;
+        let ready = match start(client, &program) {
+            Ok(ready) => ready,
+            // A process forked by another thread while the copy was being written holds it open until its exec.
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy
+                    && Instant::now() < deadline =>
+            {
+                sleep(POLL_FIRST).await;
+                continue;
+            }
+            Err(source) => return Err(ClientError::Start { program, source }),
+        };
         let line = timeout_at(deadline, read_line(ready)).await.map_err(|_| {
             failed(&format!(
                 "it is not ready after {} s",

@@ -1,1 +1,0 @@
-//! The client against a pretend daemon that answers, or misbehaves, as each test wants.
