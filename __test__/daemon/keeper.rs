@@ -2,6 +2,13 @@
 //! `__daemon` from its own executable: a puppet that hands its channel to the test. Without such a word it runs the tests,
 //! one after another, each of which must leave no process behind.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "clippy knows tests by their attribute, which a test executable with a main of its own does not have"
+)]
+
 #[path = "keeper/lives.rs"]
 mod lives;
 #[path = "keeper/spawns.rs"]

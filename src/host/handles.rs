@@ -9,6 +9,7 @@ use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::slice;
 
 /// The most descriptors one message may carry: an application's four, with room for a protocol that needs more.
 pub const FDS_MAX: usize = 16;
@@ -125,10 +126,13 @@ fn take_fds(message: &libc::msghdr) -> Vec<OwnedFd> {
         while !header.is_null() {
             if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
                 let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
-                let data = libc::CMSG_DATA(header).cast::<RawFd>();
-                for index in 0..bytes / size_of::<RawFd>() {
-                    taken.push(OwnedFd::from_raw_fd(ptr::read_unaligned(data.add(index))));
-                }
+                let data = slice::from_raw_parts(libc::CMSG_DATA(header), bytes);
+                let (numbers, _) = data.as_chunks();
+                taken.extend(
+                    numbers
+                        .iter()
+                        .map(|number| OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*number))),
+                );
             }
             header = libc::CMSG_NXTHDR(message, header);
         }

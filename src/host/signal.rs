@@ -116,6 +116,7 @@ impl Queue {
     }
 
     /// The next one; several of a kind may have become one.
+    #[must_use]
     pub fn next(&self) -> Option<i32> {
         loop {
             match self.0.read_signal() {

@@ -11,6 +11,12 @@ use std::os::fd::AsRawFd;
 /// Bytes of folder entries taken per system call, on the stack.
 const ENTRIES: usize = 8192;
 
+/// What forks faster than it can be stopped for so many rounds is no accident that we could clean up after.
+const STOP_ROUNDS: usize = 32;
+
+/// A fork that was under way when the stop arrived shows up in the round after.
+const QUIET_ROUNDS: usize = 2;
+
 /// One process for good: a number is used again, number and start time are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
@@ -164,6 +170,38 @@ impl Snapshot {
             .binary_search_by_key(&pid, |entry| entry.pid)
             .ok()?;
         self.entries.get(index)
+    }
+}
+
+/// Ends these processes and all that belongs to them, whatever they do meanwhile. They are dead, or about to be, when this
+/// returns; somebody still has to reap them.
+///
+/// Everything is stopped first, in rounds until nobody new turns up: killing a parent while its child is being born would
+/// cut the only link to a child that then leaves the session.
+pub fn kill_all(roots: &[Identity]) {
+    let mut stopped = HashSet::new();
+    let mut quiet = 0;
+    for _ in 0..STOP_ROUNDS {
+        let Ok(snapshot) = Snapshot::take() else {
+            break;
+        };
+        let before = stopped.len();
+        for member in roots.iter().flat_map(|root| snapshot.tree(*root)) {
+            if stopped.insert(member) {
+                let _gone = member.signal(libc::SIGSTOP);
+            }
+        }
+        quiet = if stopped.len() == before {
+            quiet + 1
+        } else {
+            0
+        };
+        if quiet == QUIET_ROUNDS {
+            break;
+        }
+    }
+    for member in stopped {
+        let _gone = member.signal(libc::SIGKILL);
     }
 }
 

@@ -8,10 +8,6 @@ use std::process::ExitStatus;
 /// SIGKILL, which cannot be caught.
 pub(super) const KILL: i32 = 9;
 
-/// Looks at all processes until nothing of an application is left. What forks faster than that for so many rounds is
-/// not an accident that we could clean up after.
-const KILL_ROUNDS: usize = 8;
-
 /// Run ↔ pid, both ways.
 #[derive(Debug, Default)]
 pub(super) struct Children {
@@ -65,22 +61,11 @@ impl Children {
 
     /// Kills every child with all that belongs to it. They are reaped later, as always.
     pub(super) fn kill_trees(&self) {
-        for _ in 0..KILL_ROUNDS {
-            let Ok(snapshot) = tree::Snapshot::take() else {
-                break;
-            };
-            let roots = self
-                .run_of
-                .keys()
-                .filter_map(|pid| tree::Identity::of(*pid));
-            let mut found = false;
-            for member in roots.flat_map(|root| snapshot.tree(root)) {
-                found = true;
-                let _gone = member.signal(KILL);
-            }
-            if !found {
-                break;
-            }
-        }
+        let roots: Vec<_> = self
+            .run_of
+            .keys()
+            .filter_map(|pid| tree::Identity::of(*pid))
+            .collect();
+        tree::kill_all(&roots);
     }
 }
