@@ -42,12 +42,13 @@ fn an_app_has_exactly_its_descriptors_a_clean_signal_state_and_a_session_of_its_
     let bare = daemon.spawn(1, plan.clone(), vec![]);
     let full = daemon.spawn(2, plan, vec![None, Some(write), Some(stderr), Some(theirs)]);
     for (pid, expected) in [(bare, 3), (full, 4)] {
-        let mut fds: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        fds.sort_unstable();
-        assert_eq!(fds, ["0", "1", "2", "3"][..expected]);
+        // The program's loader has files of its own open for a moment.
+        wait_for("exactly these descriptors", || {
+            let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+            let mut fds: Vec<_> = folder.map(|entry| entry.unwrap().file_name()).collect();
+            fds.sort_unstable();
+            fds == ["0", "1", "2", "3"][..expected]
+        });
         for field in ["SigBlk", "SigIgn", "SigCgt"] {
             assert_eq!(status(pid, field), "0000000000000000", "{field}");
         }

@@ -1,6 +1,6 @@
 //! Finding all that belongs to an application, with real processes that hide.
 
-use crate::stage::{exit_of, kill, shell, wait_for};
+use crate::stage::{command_line, exit_of, kill, shell, wait_for};
 use pm2::host::spawn::spawn;
 use pm2::host::tree::{Identity, Snapshot};
 
@@ -11,19 +11,26 @@ crate::tests![
     a_zombie_is_dead_and_a_reused_number_is_somebody_else,
 ];
 
-/// The tree of `root` once it has this many members.
-fn tree_of(root: Identity, members: usize) -> Vec<Identity> {
+/// The tree of `root` once these are its members' command lines, in any order.
+fn tree_of(root: Identity, members: &[&str]) -> Vec<Identity> {
     let mut tree = Vec::new();
     wait_for("the whole tree", || {
         tree = Snapshot::take().unwrap().tree(root);
-        tree.len() == members
+        let mut lines: Vec<_> = tree.iter().map(|member| command_line(member.pid)).collect();
+        lines.sort_unstable();
+        lines
+            .iter()
+            .map(|line| line.trim_end())
+            .eq(members.iter().copied())
     });
     tree
 }
 
+/// Ends them all and waits until none runs.
 fn end(tree: &[Identity]) {
     for member in tree {
-        member.signal(9).unwrap();
+        // A shell whose children end may be faster.
+        let _gone = member.signal(9);
     }
     for member in tree {
         wait_for("its end", || !member.is_alive());
@@ -33,17 +40,32 @@ fn end(tree: &[Identity]) {
 fn a_child_whose_parent_has_ended_is_found_by_its_session() {
     // Protects: the double fork, after which no parent link leads to the grandchild.
     let pid = spawn(&shell("(sleep 1000 &); exec sleep 1001"), &[], None).unwrap();
-    let tree = tree_of(Identity::of(pid).unwrap(), 2);
+    let tree = tree_of(Identity::of(pid).unwrap(), &["sleep 1000", "sleep 1001"]);
     assert_eq!(tree[1].pid, pid, "the root comes last");
-    assert_ne!(parent(tree[0].pid), pid, "the link is gone");
+    wait_for("the link to go", || parent(tree[0].pid) != pid);
+    assert_eq!(
+        tree_of(Identity::of(pid).unwrap(), &["sleep 1000", "sleep 1001"]),
+        tree
+    );
     end(&tree);
     exit_of(pid);
 }
 
 fn a_descendant_in_a_session_of_its_own_is_found_with_its_family_deepest_first() {
-    let script = "setsid sh -c 'sleep 1000 & sleep 1001 & wait' & sleep 1002 & wait";
-    let pid = spawn(&shell(script), &[], None).unwrap();
-    let tree = tree_of(Identity::of(pid).unwrap(), 5);
+    let inner = "sleep 1000 & sleep 1001 & wait";
+    let script = format!("setsid sh -c '{inner}' & sleep 1002 & wait");
+    let pid = spawn(&shell(&script), &[], None).unwrap();
+    let outer_line = format!("sh -c {script}");
+    let inner_line = format!("sh -c {inner}");
+    let mut lines = [
+        "sleep 1000",
+        "sleep 1001",
+        "sleep 1002",
+        &outer_line,
+        &inner_line,
+    ];
+    lines.sort_unstable();
+    let tree = tree_of(Identity::of(pid).unwrap(), &lines);
     for (index, member) in tree.iter().enumerate() {
         let above = tree
             .iter()
@@ -63,10 +85,10 @@ fn a_tree_is_found_when_its_root_has_been_reaped() {
     let pid = spawn(&shell("sleep 1000 & sleep 1000 & read line"), &[], None).unwrap();
     let root = Identity::of(pid).unwrap();
     assert!(exit_of(pid).code().is_some());
-    let tree = tree_of(root, 2);
+    let tree = tree_of(root, &["sleep 1000", "sleep 1000"]);
     assert!(!root.is_alive() && tree.iter().all(|member| member.pid != pid));
     end(&tree);
-    assert_eq!(tree_of(root, 0), []);
+    assert_eq!(tree_of(root, &[]), []);
 }
 
 fn a_zombie_is_dead_and_a_reused_number_is_somebody_else() {
