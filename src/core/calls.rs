@@ -74,9 +74,11 @@ impl Supervisor {
             Call::SendLine(packet) => self.send_line(&packet, out),
             Call::SendData(packet) => self.send_data(packet, out),
             Call::MsgProcess(command) => self.msg_process(&command, out),
-            Call::StopWatch { method, value } => Ok(self.watch(&method, &value, Watch::Off)),
-            Call::StartWatch { method, value } => Ok(self.watch(&method, &value, Watch::On)),
-            Call::ToggleWatch { method, value } => Ok(self.watch(&method, &value, Watch::Toggle)),
+            Call::StopWatch { method, value } => Ok(Some(self.watch(&method, &value, Watch::Off))),
+            Call::StartWatch { method, value } => Ok(Some(self.watch(&method, &value, Watch::On))),
+            Call::ToggleWatch { method, value } => {
+                Ok(Some(self.watch(&method, &value, Watch::Toggle)))
+            }
             Call::Monitor(id) => self.monitor(&id, true),
             Call::Unmonitor(id) => self.monitor(&id, false),
             Call::NotifyKill => {
@@ -266,7 +268,7 @@ impl Supervisor {
     }
 
     /// Switching of watching. Whoever is meant by nobody is no error.
-    fn watch(&mut self, method: &str, value: &JsonText, how: Watch) -> Option<JsonText> {
+    fn watch(&mut self, method: &str, value: &JsonText, how: Watch) -> JsonText {
         let ids = self.watch_targets(method, value.as_str(), how);
         let mut is_unchanged = false;
         for id in ids {
@@ -289,11 +291,11 @@ impl Supervisor {
                     .declare("watch", if wanted { "true" } else { "false" });
             }
         }
-        Some(success(if is_unchanged {
+        success(if is_unchanged {
             ",\"notrestarted\":true"
         } else {
             ""
-        }))
+        })
     }
 
     fn watch_targets(&self, method: &str, value: &str, how: Watch) -> Vec<PmId> {

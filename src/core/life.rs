@@ -158,8 +158,8 @@ impl Process {
         use Event as E;
         use State as S;
         match (self.state, event) {
-            // Up. What is up or on its way refuses, in pm2's words.
-            (S::Stopped | S::Errored | S::Waiting { .. }, E::Start(claim)) => {
+            // Up. A restart of what is down is a start. What is up or on its way refuses a start, in pm2's words.
+            (S::Stopped | S::Errored | S::Waiting { .. }, E::Start(claim) | E::Restart(claim)) => {
                 self.claim(cx, claim);
                 self.spawn(cx);
             }
@@ -194,10 +194,6 @@ impl Process {
             }
 
             // Up anew. What is being deleted is as good as gone. What waits to come up goes on waiting.
-            (S::Stopped | S::Errored | S::Waiting { .. }, E::Restart(claim)) => {
-                self.claim(cx, claim);
-                self.spawn(cx);
-            }
             (
                 S::Spawning { then: Some(Then::Forget), .. } | S::Stopping { then: Then::Forget, .. },
                 E::Restart(claim),

@@ -87,7 +87,7 @@ impl Supervisor {
     pub(super) fn msg_process(&self, command: &JsonText, out: &mut Vec<Effect>) -> Answer {
         let members = Members::parse(command.as_str()).ok_or(Failure::MessageForNobody)?;
         let msg = members.get("msg").unwrap_or("null");
-        let is_bare = !members.get("opts").is_some_and(|raw| raw != "null");
+        let is_bare = members.get("opts").is_none_or(|raw| raw == "null");
         let line = |is_bare: bool| {
             JsonText::from_valid(if is_bare {
                 msg.to_owned()

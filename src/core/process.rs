@@ -61,7 +61,7 @@ pub(super) struct Step<'s> {
     pub(super) next_run: &'s mut u64,
     pub(super) out: &'s mut Vec<Effect>,
     /// Batches whose present instance is concluded.
-    pub(super) concluded: Vec<(u64, Result<(), Failure>)>,
+    pub(super) concluded: Vec<(u64, Result<JsonText, Failure>)>,
     /// The process is to be taken off the list.
     pub(super) is_forgotten: bool,
 }
@@ -256,7 +256,7 @@ impl Process {
                     ticket,
                     result: Ok(self.child()),
                 }),
-                Claimant::Batch(batch) => cx.concluded.push((batch, Ok(()))),
+                Claimant::Batch(batch) => cx.concluded.push((batch, Ok(self.child()))),
             }
         }
     }

@@ -40,17 +40,14 @@ impl Process {
         if self.state == State::Errored || rests || cx.is_killing {
             return;
         }
-        match self.next_delay(cx) {
+        if let Some(delay) = self.next_delay(cx) {
             // A status is only `waiting restart` while a restart is pending.
-            Some(delay) => {
-                self.state = State::Waiting {
-                    until: cx.now.mono + delay,
-                }
-            }
-            None => {
-                self.record.counts.restarts += 1;
-                self.spawn(cx);
-            }
+            self.state = State::Waiting {
+                until: cx.now.mono + delay,
+            };
+        } else {
+            self.record.counts.restarts += 1;
+            self.spawn(cx);
         }
     }
 

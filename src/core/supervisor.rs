@@ -77,8 +77,8 @@ struct Batch {
     unique_id: Box<str>,
     /// How many there are to be in all; the record says so.
     instances: u32,
-    /// Those that were made.
-    made: Vec<PmId>,
+    /// The answers of those that are concluded, as they were then.
+    answers: Vec<JsonText>,
 }
 
 impl Supervisor {
@@ -105,7 +105,7 @@ impl Supervisor {
                 self.report(now, run, Event::Spawned(pid), &mut out);
             }
             Input::SpawnFailed { run, reason } => {
-                self.report(now, run, Event::SpawnFailed(reason), &mut out)
+                self.report(now, run, Event::SpawnFailed(reason), &mut out);
             }
             Input::Message { run, message } => self.message(now, run, &message, &mut out),
             Input::Exited { run, exit } => self.report(now, run, Event::Exited(exit), &mut out),
@@ -248,7 +248,7 @@ impl Supervisor {
             declaration,
             unique_id,
             instances,
-            made: Vec::new(),
+            answers: Vec::new(),
         };
         self.rest.batches.insert(id, batch);
         self.make_next(now, id, out);
@@ -298,25 +298,38 @@ impl Supervisor {
     }
 
     /// One instance of a batch is concluded: the next, or the answer.
-    fn advance(&mut self, now: Now, id: u64, result: Result<(), Failure>, out: &mut Vec<Effect>) {
-        if let Err(failure) = result {
-            if let Some(batch) = self.rest.batches.remove(&id) {
-                out.push(Effect::Reply {
-                    ticket: batch.ticket,
-                    result: Err(failure),
-                });
+    fn advance(
+        &mut self,
+        now: Now,
+        id: u64,
+        result: Result<JsonText, Failure>,
+        out: &mut Vec<Effect>,
+    ) {
+        match result {
+            Ok(answer) => {
+                if let Some(batch) = self.rest.batches.get_mut(&id) {
+                    batch.answers.push(answer);
+                }
+                self.make_next(now, id, out);
             }
-            return;
+            Err(failure) => {
+                if let Some(batch) = self.rest.batches.remove(&id) {
+                    out.push(Effect::Reply {
+                        ticket: batch.ticket,
+                        result: Err(failure),
+                    });
+                }
+            }
         }
-        self.make_next(now, id, out);
     }
 
-    /// Makes instances of a batch until one has to be waited for, or all are there.
+    /// Makes the next instance of a batch, or answers when all are there.
     fn make_next(&mut self, now: Now, id: u64, out: &mut Vec<Effect>) {
         while let Some(batch) = self.rest.batches.get(&id) {
             let instances = batch.instances;
-            if batch.made.len() >= batch.instances as usize {
-                let result = Ok(self.children_of(&batch.made));
+            if batch.answers.len() >= instances as usize {
+                let answers: Vec<&str> = batch.answers.iter().map(JsonText::as_str).collect();
+                let result = Ok(JsonText::from_valid(format!("[{}]", answers.join(","))));
                 out.push(Effect::Reply {
                     ticket: batch.ticket,
                     result,
@@ -327,20 +340,21 @@ impl Supervisor {
             let made = self.read(&batch.declaration, &batch.unique_id).and_then(
                 |(record, spec, wanted)| self.insert(now, record, &spec, &wanted, Some(instances)),
             );
-            match made {
+            let (process, how) = match made {
+                Ok(made) => made,
                 Err(failure) => return self.advance(now, id, Err(failure), out),
-                Ok((process, is_to_start)) => {
-                    if let Some(batch) = self.rest.batches.get_mut(&id) {
-                        batch.made.push(process);
-                    }
-                    let claim = Claim {
-                        by: Claimant::Batch(id),
-                        goal: Goal::Up { is_new: true },
-                    };
-                    if self.begin(now, process, is_to_start, claim, out) {
-                        return;
-                    }
-                }
+            };
+            let claim = Claim {
+                by: Claimant::Batch(id),
+                goal: Goal::Up { is_new: true },
+            };
+            if self.begin(now, process, how, claim, out) {
+                // It goes on in `advance`, when this one is concluded.
+                return;
+            }
+            let answer = self.fleet.get(process).map(Process::child);
+            if let Some((batch, answer)) = self.rest.batches.get_mut(&id).zip(answer) {
+                batch.answers.push(answer);
             }
         }
     }
@@ -406,15 +420,6 @@ impl Supervisor {
                 false
             }
         }
-    }
-
-    fn children_of(&self, ids: &[PmId]) -> JsonText {
-        let children: Vec<String> = ids
-            .iter()
-            .filter_map(|id| self.fleet.get(*id))
-            .map(|process| process.child().into_string())
-            .collect();
-        JsonText::from_valid(format!("[{}]", children.join(",")))
     }
 
     /// Stops everything, for good.

@@ -118,15 +118,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                 let mut places = BTreeMap::new();
                 let mut list: Vec<(String, &'de str)> = Vec::new();
                 while let Some((key, raw)) = map.next_entry::<String, &'de RawValue>()? {
-                    match places.get(&key) {
-                        Some(&place) => {
-                            let slot: &mut (String, &'de str) = &mut list[place];
-                            slot.1 = raw.get();
-                        }
-                        None => {
-                            places.insert(key.clone(), list.len());
-                            list.push((key, raw.get()));
-                        }
+                    if let Some(&place) = places.get(&key) {
+                        let slot: &mut (String, &'de str) = &mut list[place];
+                        slot.1 = raw.get();
+                    } else {
+                        places.insert(key.clone(), list.len());
+                        list.push((key, raw.get()));
                     }
                 }
                 Ok(Members { list })

@@ -10,6 +10,7 @@ mod exit;
 mod fields;
 mod id;
 mod json;
+mod list;
 mod paths;
 mod policy;
 mod record;

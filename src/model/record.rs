@@ -8,7 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::fields::{OPTIONS, RUN_TIME};
-use super::json::{Members, as_text, is_object, object, quoted};
+use super::json::{Members, as_text, quoted};
+use super::list::{
+    Member, declared_text, extend_env, integer, is_shown_as_object, object_of, owned, set,
+};
 use super::paths::{log_path_of, pid_path_of};
 use super::{PmId, ProcessSpec, SpecError};
 
@@ -92,9 +95,6 @@ pub struct Wanted {
 
 /// The variable that numbers instances, where no other is declared.
 const INSTANCE_VAR: &str = "NODE_APP_INSTANCE";
-
-/// A member's name and the text of its value.
-type Member = (String, String);
 
 impl Record {
     /// Reads a declaration: what `prepare` takes. The record has no id, no place and no counts yet.
@@ -445,13 +445,6 @@ fn instance_of(members: &Members<'_>, wanted: &Wanted) -> Option<(Box<str>, u32)
     Some((wanted.instance_var.clone(), number))
 }
 
-/// Copies every variable; what prints as an object in JavaScript is no variable.
-fn extend_env(env: &mut Vec<Member>, more: &Members<'_>) {
-    for (key, raw) in more.iter().filter(|(_, raw)| !is_shown_as_object(raw)) {
-        set(env, key, raw);
-    }
-}
-
 /// Paths of logs and pid file become those of this process: the pid path always, log paths unless logs are merged.
 fn rewrite_paths(declared: &mut [Member], id: PmId, given: impl Fn(&str) -> bool) {
     let merges = declared
@@ -468,51 +461,6 @@ fn rewrite_paths(declared: &mut [Member], id: PmId, given: impl Fn(&str) -> bool
         };
         *raw = quoted(&path);
     }
-}
-
-fn is_shown_as_object(raw: &str) -> bool {
-    is_object(raw) || raw == "\"[object Object]\""
-}
-
-fn integer(raw: &str) -> Option<i64> {
-    let text = as_text(raw);
-    let number: f64 = text.as_deref().unwrap_or(raw).trim().parse().ok()?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a float beyond the range becomes its end, which limits catch"
-    )]
-    number.is_finite().then_some(number as i64)
-}
-
-fn declared_text(declared: &[Member], key: &str, default: &str) -> Box<str> {
-    declared
-        .iter()
-        .find(|(name, _)| name == key)
-        .and_then(|(_, raw)| as_text(raw))
-        .map_or_else(|| default.into(), String::into_boxed_str)
-}
-
-fn owned(members: &Members<'_>) -> Vec<Member> {
-    members
-        .iter()
-        .map(|(key, raw)| (key.to_owned(), raw.to_owned()))
-        .collect()
-}
-
-fn set(members: &mut Vec<Member>, key: &str, raw: &str) {
-    match members.iter_mut().find(|(name, _)| name == key) {
-        Some((_, old)) => raw.clone_into(old),
-        None => members.push((key.to_owned(), raw.to_owned())),
-    }
-}
-
-fn object_of(members: &[Member]) -> String {
-    object(|writer| {
-        for (key, raw) in members {
-            writer.raw(key, raw);
-        }
-    })
-    .into_string()
 }
 
 #[cfg(test)]

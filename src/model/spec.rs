@@ -78,6 +78,10 @@ pub struct LogSpec {
 
 /// The part of a spec that is looked at on every step, and therefore kept in its own types.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one option of a declaration, which is a flag there too"
+)]
 pub struct Rules {
     /// When it is started again.
     pub restart: RestartPolicy,

@@ -57,7 +57,7 @@ impl View<'_> {
                     match (usage.cpu_tenths / 10, usage.cpu_tenths % 10) {
                         (percent, 0) => writer.plain("cpu", percent),
                         (percent, tenths) => {
-                            writer.plain("cpu", format_args!("{percent}.{tenths}"))
+                            writer.plain("cpu", format_args!("{percent}.{tenths}"));
                         }
                     }
                 });
