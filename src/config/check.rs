@@ -97,7 +97,7 @@ impl fmt::Display for OptionError {
                 "Expect \"{key}\" to be a typeof {expected}, but now is [object {actual}]"
             )?,
             Problem::Form(description) => {
-                write!(f, "Verify \"{key}\" with regex failed, {description}")?
+                write!(f, "Verify \"{key}\" with regex failed, {description}")?;
             }
             Problem::Minimum(min) => write!(
                 f,

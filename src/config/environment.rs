@@ -72,7 +72,7 @@ const PRINTED_OBJECT: &str = "[object Object]";
 
 /// The caller's variables as an app inherits them, before the declaration has its say.
 #[must_use]
-pub(crate) fn inherited(around: &Surroundings) -> Object {
+pub fn inherited(around: &Surroundings) -> Object {
     let managed = around.env.contains_key("pm_id");
     if !managed && !around.programmatic {
         return around.env.clone();
@@ -88,7 +88,7 @@ pub(crate) fn inherited(around: &Surroundings) -> Object {
 }
 
 /// Leaves out what `filter_env` names: every variable whose name contains an item of a list, the one variable of a text, or all.
-pub(crate) fn filter(env: &mut Object, filter: Option<&Value>) {
+pub fn filter(env: &mut Object, filter: Option<&Value>) {
     match filter {
         Some(Value::Bool(true)) => env.clear(),
         Some(Value::String(name)) => drop(env.shift_remove(name)),
@@ -102,7 +102,7 @@ pub(crate) fn filter(env: &mut Object, filter: Option<&Value>) {
 
 /// Every variable of an app, each layer over the one before: inherited, `deploy.<environment>.env`, `env`, `env_<environment>`,
 /// `PM2_HOME`, and the section of the module configuration that bears the app's name.
-pub(crate) fn of_app(
+pub fn of_app(
     app: &Object,
     name: &str,
     around: &Surroundings,
@@ -126,7 +126,7 @@ pub(crate) fn of_app(
 }
 
 /// The variables that the declaration itself names, for the chosen environment. Objects become JSON text.
-pub(crate) fn declared(app: &Object, ecosystem: &Ecosystem<'_>) -> Object {
+pub fn declared(app: &Object, ecosystem: &Ecosystem<'_>) -> Object {
     let mut env = Object::new();
     let own = app.get("env").and_then(Value::as_object);
     if let Some(environment) = ecosystem.environment {
@@ -152,7 +152,7 @@ pub(crate) fn declared(app: &Object, ecosystem: &Ecosystem<'_>) -> Object {
 }
 
 /// The variable named like the app, with what the module configuration holds for it, and the members of that section.
-pub(crate) fn of_module(name: &str, around: &Surroundings, form: Form, taken: &Object) -> Object {
+pub fn of_module(name: &str, around: &Surroundings, form: Form, taken: &Object) -> Object {
     let mut out = Object::new();
     match around.module_conf.get(name).and_then(Value::as_object) {
         Some(section) => {

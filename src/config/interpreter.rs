@@ -41,6 +41,19 @@ pub(crate) fn decide(
     Ok(())
 }
 
+/// The Node that `node@<version>` stands for; none if the app does not choose one so.
+pub fn chosen_node(
+    app: &Object,
+    around: &Surroundings,
+    lookup: &impl Lookup,
+) -> Result<Option<String>, ResolveError> {
+    let given = app.get("exec_interpreter").and_then(Value::as_str);
+    let chosen = given.filter(|name| name.contains("node@"));
+    chosen
+        .map(|name| node_of_version(name, app, around, lookup))
+        .transpose()
+}
+
 /// Decides `exec_mode` and `instances` where they were not given: apps of Node or bun that name a count are clusters.
 pub(crate) fn decide_mode(app: &mut Object) {
     if !app.get("exec_mode").is_some_and(is_truthy) {
@@ -189,4 +202,182 @@ fn node_of_version(
         });
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{object, record, record_in, surroundings, world};
+    use super::*;
+
+    #[test]
+    fn interpreters_follow_extension_content_and_path() {
+        let mut world = world();
+        world
+            .files
+            .insert("/home/app/srv/sh-tool".into(), b"#!/bin/sh\necho".to_vec());
+        world.executable.insert("/home/app/srv/sh-tool".into());
+        world.files.insert(
+            "/home/app/srv/npm".into(),
+            b"#!/usr/bin/env node\n".to_vec(),
+        );
+        world.executable.insert("/home/app/srv/npm".into());
+        let cases = [
+            ("web.js", "node"),
+            ("run.sh", "bash"),
+            ("job.py", "python3"),
+            ("tool", "/opt/node"),
+            ("x.mjs", "/opt/node"),
+            ("ls", "none"),
+            ("sh-tool", "none"),
+            ("npm", "/opt/node"),
+        ];
+        for (script, interpreter) in cases {
+            let app = record_in(&world, &surroundings(), json!({ "script": script }))
+                .unwrap_or_else(|error| panic!("{script}: {error}"));
+            assert_eq!(app["exec_interpreter"], interpreter, "{script}");
+        }
+        assert_eq!(
+            record(json!({"script": "ls"})).unwrap()["pm_exec_path"],
+            "/usr/bin/ls"
+        );
+        assert_eq!(
+            record(json!({"script": "job.py"})).unwrap()["env"]["PYTHONUNBUFFERED"],
+            "1"
+        );
+        assert_eq!(
+            record(json!({"script": "tool", "interpreter": "none"})).unwrap()["exec_interpreter"],
+            "none"
+        );
+        world.path.remove("node");
+        assert_eq!(
+            record_in(&world, &surroundings(), json!({"script": "web.js"})).unwrap()["exec_interpreter"],
+            "/opt/node"
+        );
+    }
+
+    #[test]
+    fn typescript_needs_bun_or_a_node_that_strips_types() {
+        let run = |version: Option<&str>| {
+            let around = Surroundings {
+                node_version: version.map(Into::into),
+                ..surroundings()
+            };
+            record_in(&world(), &around, json!({"script": "mod.ts"}))
+                .map(|app| (app["exec_interpreter"].clone(), app["node_args"].clone()))
+        };
+        assert_eq!(run(Some("v22.18.0")), Ok((json!("node"), json!([]))));
+        assert_eq!(run(Some("v24.1.0")), Ok((json!("node"), json!([]))));
+        assert_eq!(
+            run(Some("v22.7.0")),
+            Ok((json!("node"), json!(["--experimental-strip-types"])))
+        );
+        for old in [Some("v20.20.2"), None, Some("x")] {
+            assert!(
+                run(old)
+                    .unwrap_err()
+                    .starts_with("TypeScript apps require bun")
+            );
+        }
+        let mut world = world();
+        world.path.insert("bun".into(), "/usr/bin/bun".into());
+        assert_eq!(
+            record_in(&world, &surroundings(), json!({"script": "mod.ts"})).unwrap()["exec_interpreter"],
+            "bun"
+        );
+    }
+
+    #[test]
+    fn a_chosen_node_version_is_nvms() {
+        let mut world = world();
+        world
+            .executable
+            .insert("/nvm/versions/node/v20.1.0/bin/node".into());
+        let around = Surroundings {
+            env: object(json!({"NVM_DIR": "/nvm"})),
+            ..surroundings()
+        };
+        let app = record_in(
+            &world,
+            &around,
+            json!({"script": "web.js", "interpreter": "node@20.1.0"}),
+        )
+        .unwrap();
+        assert_eq!(
+            app["exec_interpreter"],
+            "/nvm/versions/node/v20.1.0/bin/node"
+        );
+        let missing = record_in(
+            &world,
+            &around,
+            json!({"script": "web.js", "interpreter": "node@9.9.9"}),
+        )
+        .unwrap_err();
+        assert!(
+            missing.contains("9.9.9") && missing.contains("nvm install"),
+            "{missing}"
+        );
+        let cluster = record_in(
+            &world,
+            &around,
+            json!({"script": "web.js", "interpreter": "node@20.1.0", "exec_mode": "cluster"}),
+        )
+        .unwrap_err();
+        assert!(
+            cluster.starts_with("Interpreter node@20.1.0 is NOT AVAILABLE"),
+            "{cluster}"
+        );
+    }
+
+    #[test]
+    fn modes_follow_the_count() {
+        let mode = |app: Value| {
+            let app = record(app).unwrap();
+            (
+                app["exec_mode"].as_str().unwrap().to_owned(),
+                app["instances"].as_i64().unwrap(),
+                app.get("merge_logs").is_some(),
+            )
+        };
+        let cluster = || "cluster_mode".to_owned();
+        let fork = || "fork_mode".to_owned();
+        assert_eq!(mode(json!({"script": "web.js"})), (fork(), 1, true));
+        assert_eq!(
+            mode(json!({"script": "web.js", "instances": "1"})),
+            (cluster(), 1, false)
+        );
+        assert_eq!(
+            mode(json!({"script": "web.js", "instances": 4})),
+            (cluster(), 4, false)
+        );
+        assert_eq!(
+            mode(json!({"script": "web.js", "instances": "max"})),
+            (cluster(), 0, true)
+        );
+        assert_eq!(
+            mode(json!({"script": "web.js", "instances": -1})),
+            (cluster(), -1, false)
+        );
+        assert_eq!(
+            mode(json!({"script": "web.js", "instances": -2})),
+            (fork(), -2, false)
+        );
+        assert_eq!(
+            mode(json!({"script": "web.js", "instances": 4, "exec_mode": "fork"})),
+            (fork(), 4, false)
+        );
+        assert_eq!(
+            mode(json!({"script": "web.js", "exec_mode": "cluster"})),
+            (cluster(), 1, false)
+        );
+        assert_eq!(
+            mode(json!({"script": "job.py", "instances": 4})),
+            (fork(), 4, false)
+        );
+        assert_eq!(
+            mode(json!({"script": "web.js", "instances": 4, "executeCommand": true})),
+            (fork(), 4, false)
+        );
+    }
 }

@@ -11,13 +11,15 @@
 pub mod check;
 pub mod cron;
 pub mod ecosystem;
-mod environment;
+pub mod environment;
 mod interpreter;
 mod lookup;
 pub mod options;
 pub mod paths;
 pub mod resolve;
 pub mod spelling;
+#[cfg(test)]
+mod testing;
 pub mod units;
 mod words;
 

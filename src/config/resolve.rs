@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
-use super::check::{OptionError, Purpose, check};
+use super::check::{DELETE, OptionError, Purpose, check};
 use super::spelling::{canonical, is_truthy};
-use super::{Lookup, Object, environment, interpreter, paths};
+use super::{Lookup, Object, environment, interpreter, options, paths};
+
+pub use interpreter::chosen_node;
 
 /// Where a declaration is resolved.
 #[derive(Clone, Default)]
@@ -19,6 +21,10 @@ pub struct Surroundings {
     pub node_version: Option<String>,
     /// The home directory of pm2.
     pub pm2_home: String,
+    /// Where log files lie unless the user says otherwise; absolute.
+    pub log_folder: String,
+    /// The same for pid files.
+    pub pid_folder: String,
     /// True when a program asks, not a person: fields of pm2 among its variables are then not inherited.
     pub programmatic: bool,
     /// The module configuration: an object for each name.
@@ -142,25 +148,38 @@ pub fn declare(
     {
         app.insert("exec_mode".into(), Value::from("fork"));
     }
-    let wants_dates = around.env.get("ASZ_MODE").is_some_and(is_truthy);
-    if app.get("time").is_some_and(is_truthy) || wants_dates {
-        app.insert("log_date_format".into(), Value::from("YYYY-MM-DDTHH:mm:ss"));
+    if around.env.get("ASZ_MODE").is_some_and(is_truthy) {
+        app.insert("time".into(), Value::Bool(true));
     }
     if around.env.get("PM2_DEEP_MONITORING").is_some_and(is_truthy) {
         app.insert("deep_monitoring".into(), Value::Bool(true));
     }
-    if app.get("automation").is_some_and(|value| value == false) {
-        app.insert("pmx".into(), Value::Bool(false));
-    }
-    if app
-        .shift_remove("disable_trace")
-        .is_some_and(|value| is_truthy(&value))
-    {
-        app.insert("trace".into(), Value::Bool(false));
-    }
+    simplify(&mut app);
     let mut app = check(&app, Purpose::Start).map_err(DeclareError::Options)?;
     become_user(&mut app, lookup)?;
     share_logs(&mut app);
+    Ok(app)
+}
+
+/// Brings options given to a restart to the changes they make in a record: checked, without defaults. What cannot change or steers the
+/// client alone is left out.
+pub fn change(raw: &Object, lookup: &impl Lookup) -> Result<Object, DeclareError> {
+    // A list of nothing to watch is what command lines give when nobody asked to watch.
+    const NOT_CHANGED: [&str; 5] = ["script", "cwd", "instances", "exec_mode", "username"];
+    let mut app = canonical(raw);
+    for key in NOT_CHANGED {
+        app.shift_remove(key);
+    }
+    if app
+        .get("watch")
+        .is_some_and(|watch| watch.as_array().is_some_and(Vec::is_empty))
+    {
+        app.shift_remove("watch");
+    }
+    simplify(&mut app);
+    let mut app = check(&app, Purpose::Update).map_err(DeclareError::Options)?;
+    become_user(&mut app, lookup)?;
+    app.retain(|key, _| options::find(key).is_none_or(|spec| spec.scope == options::Scope::App));
     Ok(app)
 }
 
@@ -267,6 +286,22 @@ fn find_script(
     }
 }
 
+/// Replaces options that are short for others by those.
+fn simplify(app: &mut Object) {
+    if app.get("time").is_some_and(is_truthy) {
+        app.insert("log_date_format".into(), Value::from("YYYY-MM-DDTHH:mm:ss"));
+    }
+    if app.get("automation").is_some_and(|value| value == false) {
+        app.insert("pmx".into(), Value::Bool(false));
+    }
+    if app
+        .shift_remove("disable_trace")
+        .is_some_and(|value| is_truthy(&value))
+    {
+        app.insert("trace".into(), Value::Bool(false));
+    }
+}
+
 fn name_it(app: &mut Object) {
     if !app.get("name").is_some_and(is_truthy)
         && let Some(name) = name_of(app)
@@ -313,10 +348,12 @@ fn run_command_line_by_a_shell(
 /// Turns `uid` and `gid` into numbers and gives the app that user's home.
 fn become_user(app: &mut Object, lookup: &impl Lookup) -> Result<(), DeclareError> {
     let named = |key: &str| {
-        app.get(key).map(|value| match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
+        app.get(key)
+            .filter(|value| *value != DELETE)
+            .map(|value| match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            })
     };
     let (user, group) = (named("uid"), named("gid"));
     if user.is_none() && group.is_none() {
@@ -362,13 +399,11 @@ fn share_logs(app: &mut Object) {
 }
 
 fn in_order(app: &Object) -> Object {
-    let known = super::options::TABLE
+    let known = options::TABLE
         .iter()
         .map(|spec| spec.name)
         .filter_map(|name| app.get_key_value(name));
-    let others = app
-        .iter()
-        .filter(|(key, _)| super::options::find(key).is_none());
+    let others = app.iter().filter(|(key, _)| options::find(key).is_none());
     known
         .chain(others)
         .map(|(key, value)| (key.clone(), value.clone()))
@@ -410,7 +445,11 @@ fn place_files(
                     continue;
                 }
                 paths::resolve(
-                    &around.folder_of(extension),
+                    if extension == "pid" {
+                        &around.pid_folder
+                    } else {
+                        &around.log_folder
+                    },
                     &format!("{stem}{suffix}.{extension}"),
                 )
             }
@@ -418,26 +457,6 @@ fn place_files(
         app.insert(field.into(), Value::from(path));
     }
     folders
-}
-
-impl Surroundings {
-    /// Where files of this extension lie unless the user says otherwise.
-    fn folder_of(&self, extension: &str) -> String {
-        let (variable, folder) = if extension == "pid" {
-            ("PM2_DEFAULT_PID_PATH", "pids")
-        } else {
-            ("PM2_DEFAULT_LOG_PATH", "logs")
-        };
-        match self
-            .env
-            .get(variable)
-            .and_then(Value::as_str)
-            .filter(|path| !path.is_empty())
-        {
-            Some(path) => paths::resolve(&self.cwd, path),
-            None => paths::resolve(&self.pm2_home, folder),
-        }
-    }
 }
 
 #[cfg(test)]

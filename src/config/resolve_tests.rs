@@ -1,117 +1,9 @@
 //! The records of declarations, some of them byte for byte those that the real client was recorded sending.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::json;
 
+use super::super::testing::{World, object, record, record_in, surroundings, world};
 use super::*;
-use crate::config::Account;
-
-/// A machine of our making.
-#[derive(Default)]
-struct World {
-    files: BTreeMap<String, Vec<u8>>,
-    executable: BTreeSet<String>,
-    unreadable: BTreeSet<String>,
-    folders: BTreeSet<String>,
-    path: BTreeMap<String, String>,
-    root: bool,
-}
-
-impl Lookup for World {
-    fn is_file(&self, path: &str) -> bool {
-        self.files.contains_key(path)
-    }
-    fn is_folder(&self, path: &str) -> bool {
-        self.folders.contains(path)
-    }
-    fn is_readable(&self, path: &str) -> bool {
-        !self.unreadable.contains(path)
-    }
-    fn is_executable(&self, path: &str) -> bool {
-        self.executable.contains(path)
-    }
-    fn head(&self, path: &str) -> Option<Vec<u8>> {
-        self.files
-            .get(path)
-            .filter(|_| self.is_readable(path))
-            .cloned()
-    }
-    fn find_in_path(&self, program: &str) -> Option<String> {
-        self.path.get(program).cloned()
-    }
-    fn user(&self, name: &str) -> Option<Account> {
-        matches!(name, "www" | "33").then(|| Account {
-            uid: 33,
-            gid: 34,
-            home: "/var/www".into(),
-        })
-    }
-    fn group(&self, name: &str) -> Option<u32> {
-        matches!(name, "adm" | "4").then_some(4)
-    }
-    fn is_root(&self) -> bool {
-        self.root
-    }
-    fn user_name(&self) -> String {
-        "root".into()
-    }
-    fn home_folder(&self) -> String {
-        "/home/app".into()
-    }
-}
-
-fn world() -> World {
-    let mut world = World {
-        root: true,
-        ..World::default()
-    };
-    for folder in ["/", "/home/app", "/home/app/srv", "/usr/bin"] {
-        world.folders.insert(folder.into());
-    }
-    for name in [
-        "web.js", "job.py", "run.sh", "tool", "a b.js", "mod.ts", "x.mjs",
-    ] {
-        world
-            .files
-            .insert(format!("/home/app/srv/{name}"), b"// text".to_vec());
-    }
-    for program in ["node", "bash", "sh", "python3", "ls"] {
-        let path = format!("/usr/bin/{program}");
-        world.files.insert(path.clone(), b"\x7fELF\0\0".to_vec());
-        world.executable.insert(path.clone());
-        world.path.insert(program.into(), path);
-    }
-    world
-}
-
-fn surroundings() -> Surroundings {
-    Surroundings {
-        cwd: "/home/app/srv".into(),
-        node: "/opt/node".into(),
-        pm2_home: "/home/app/.pm2".into(),
-        ..Surroundings::default()
-    }
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "literals of JSON read better by value"
-)]
-fn object(value: Value) -> Object {
-    value.as_object().expect("an object").clone()
-}
-
-fn record_in(world: &World, around: &Surroundings, app: Value) -> Result<Value, String> {
-    let app = declare(&object(app), around, world).map_err(|error| error.to_string())?;
-    let prepared = prepare(app, around, &Ecosystem::default(), Form::Script, world)
-        .map_err(|error| error.to_string())?;
-    Ok(Value::Object(prepared.record))
-}
-
-fn record(app: Value) -> Result<Value, String> {
-    record_in(&world(), &surroundings(), app)
-}
 
 /// The argument of the recorded call in a golden file.
 fn golden(hex: &str) -> String {
@@ -237,176 +129,6 @@ fn a_file_with_a_space_in_its_name_is_a_file() {
     assert_eq!(
         record(json!({"cmd": "a b.js"})).unwrap()["pm_exec_path"],
         "/usr/bin/bash"
-    );
-}
-
-#[test]
-fn interpreters_follow_extension_content_and_path() {
-    let mut world = world();
-    world
-        .files
-        .insert("/home/app/srv/sh-tool".into(), b"#!/bin/sh\necho".to_vec());
-    world.executable.insert("/home/app/srv/sh-tool".into());
-    world.files.insert(
-        "/home/app/srv/npm".into(),
-        b"#!/usr/bin/env node\n".to_vec(),
-    );
-    world.executable.insert("/home/app/srv/npm".into());
-    let cases = [
-        ("web.js", "node"),
-        ("run.sh", "bash"),
-        ("job.py", "python3"),
-        ("tool", "/opt/node"),
-        ("x.mjs", "/opt/node"),
-        ("ls", "none"),
-        ("sh-tool", "none"),
-        ("npm", "/opt/node"),
-    ];
-    for (script, interpreter) in cases {
-        let app = record_in(&world, &surroundings(), json!({ "script": script }))
-            .unwrap_or_else(|error| panic!("{script}: {error}"));
-        assert_eq!(app["exec_interpreter"], interpreter, "{script}");
-    }
-    assert_eq!(
-        record(json!({"script": "ls"})).unwrap()["pm_exec_path"],
-        "/usr/bin/ls"
-    );
-    assert_eq!(
-        record(json!({"script": "job.py"})).unwrap()["env"]["PYTHONUNBUFFERED"],
-        "1"
-    );
-    assert_eq!(
-        record(json!({"script": "tool", "interpreter": "none"})).unwrap()["exec_interpreter"],
-        "none"
-    );
-    world.path.remove("node");
-    assert_eq!(
-        record_in(&world, &surroundings(), json!({"script": "web.js"})).unwrap()["exec_interpreter"],
-        "/opt/node"
-    );
-}
-
-#[test]
-fn typescript_needs_bun_or_a_node_that_strips_types() {
-    let run = |version: Option<&str>| {
-        let around = Surroundings {
-            node_version: version.map(Into::into),
-            ..surroundings()
-        };
-        record_in(&world(), &around, json!({"script": "mod.ts"}))
-            .map(|app| (app["exec_interpreter"].clone(), app["node_args"].clone()))
-    };
-    assert_eq!(run(Some("v22.18.0")), Ok((json!("node"), json!([]))));
-    assert_eq!(run(Some("v24.1.0")), Ok((json!("node"), json!([]))));
-    assert_eq!(
-        run(Some("v22.7.0")),
-        Ok((json!("node"), json!(["--experimental-strip-types"])))
-    );
-    for old in [Some("v20.20.2"), None, Some("x")] {
-        assert!(
-            run(old)
-                .unwrap_err()
-                .starts_with("TypeScript apps require bun")
-        );
-    }
-    let mut world = world();
-    world.path.insert("bun".into(), "/usr/bin/bun".into());
-    assert_eq!(
-        record_in(&world, &surroundings(), json!({"script": "mod.ts"})).unwrap()["exec_interpreter"],
-        "bun"
-    );
-}
-
-#[test]
-fn a_chosen_node_version_is_nvms() {
-    let mut world = world();
-    world
-        .executable
-        .insert("/nvm/versions/node/v20.1.0/bin/node".into());
-    let around = Surroundings {
-        env: object(json!({"NVM_DIR": "/nvm"})),
-        ..surroundings()
-    };
-    let app = record_in(
-        &world,
-        &around,
-        json!({"script": "web.js", "interpreter": "node@20.1.0"}),
-    )
-    .unwrap();
-    assert_eq!(
-        app["exec_interpreter"],
-        "/nvm/versions/node/v20.1.0/bin/node"
-    );
-    let missing = record_in(
-        &world,
-        &around,
-        json!({"script": "web.js", "interpreter": "node@9.9.9"}),
-    )
-    .unwrap_err();
-    assert!(
-        missing.contains("9.9.9") && missing.contains("nvm install"),
-        "{missing}"
-    );
-    let cluster = record_in(
-        &world,
-        &around,
-        json!({"script": "web.js", "interpreter": "node@20.1.0", "exec_mode": "cluster"}),
-    )
-    .unwrap_err();
-    assert!(
-        cluster.starts_with("Interpreter node@20.1.0 is NOT AVAILABLE"),
-        "{cluster}"
-    );
-}
-
-#[test]
-fn modes_follow_the_count() {
-    let mode = |app: Value| {
-        let app = record(app).unwrap();
-        (
-            app["exec_mode"].as_str().unwrap().to_owned(),
-            app["instances"].as_i64().unwrap(),
-            app.get("merge_logs").is_some(),
-        )
-    };
-    let cluster = || "cluster_mode".to_owned();
-    let fork = || "fork_mode".to_owned();
-    assert_eq!(mode(json!({"script": "web.js"})), (fork(), 1, true));
-    assert_eq!(
-        mode(json!({"script": "web.js", "instances": "1"})),
-        (cluster(), 1, false)
-    );
-    assert_eq!(
-        mode(json!({"script": "web.js", "instances": 4})),
-        (cluster(), 4, false)
-    );
-    assert_eq!(
-        mode(json!({"script": "web.js", "instances": "max"})),
-        (cluster(), 0, true)
-    );
-    assert_eq!(
-        mode(json!({"script": "web.js", "instances": -1})),
-        (cluster(), -1, false)
-    );
-    assert_eq!(
-        mode(json!({"script": "web.js", "instances": -2})),
-        (fork(), -2, false)
-    );
-    assert_eq!(
-        mode(json!({"script": "web.js", "instances": 4, "exec_mode": "fork"})),
-        (fork(), 4, false)
-    );
-    assert_eq!(
-        mode(json!({"script": "web.js", "exec_mode": "cluster"})),
-        (cluster(), 1, false)
-    );
-    assert_eq!(
-        mode(json!({"script": "job.py", "instances": 4})),
-        (fork(), 4, false)
-    );
-    assert_eq!(
-        mode(json!({"script": "web.js", "instances": 4, "executeCommand": true})),
-        (fork(), 4, false)
     );
 }
 
@@ -563,4 +285,17 @@ fn debugging_output_holds_no_variables() {
     let app = declare(&object(json!({"script": "web.js"})), &around, &world()).unwrap();
     let prepared = prepare(app, &around, &Ecosystem::default(), Form::Script, &world()).unwrap();
     assert!(!format!("{around:?}{prepared:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_change_holds_what_was_given_and_nothing_that_cannot_change() {
+    let given = json!({"maxMemoryRestart": "100M", "kill_timeout": "4s", "script": "x", "instances": 4, "execMode": "cluster", "updateEnv": true,
+        "force": true, "watch": [], "autorestart": true, "node_args": "null", "uid": "null", "time": true, "env": {"A": 1}, "unknown": 1});
+    let expected = json!({"node_args": "null", "log_date_format": "YYYY-MM-DDTHH:mm:ss", "time": true, "env": {"A": 1}, "max_memory_restart": 104_857_600,
+        "kill_timeout": 4000, "autorestart": true, "uid": "null"});
+    assert_eq!(
+        change(&object(given), &world()).map(Value::Object).unwrap(),
+        expected
+    );
+    assert!(change(&object(json!({"kill_timeout": "x"})), &world()).is_err());
 }

@@ -52,8 +52,26 @@
 //! exactly when pm2 hands an **array of Errors** to the callback (start, restart, reload, stop and delete of several apps, some of which
 //! failed); `value` then holds what did succeed and is the callback's second argument.
 
+mod apps;
+mod attributes;
+mod dispatch;
 mod error;
+mod files;
+mod list;
+mod operate;
+mod payload;
+mod queries;
+mod scale;
+mod script;
+mod target;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod window;
+mod world;
 
+pub use dispatch::run;
 pub use error::ActionError;
 
 /// A line to a daemon: calls one method and gives back the reply's argument array as JSON text.
@@ -63,10 +81,4 @@ pub use error::ActionError;
 pub trait Rpc {
     /// Calls `method` with `args`, the JSON text of an array, and gives the JSON text of the array of values that came back.
     fn call(&self, method: &str, args: &str) -> impl Future<Output = Result<String, ActionError>>;
-}
-
-/// Performs the action `name` as the module's documentation says and gives the JSON text of its value.
-pub async fn run<R: Rpc>(rpc: &R, name: &str, payload: &str) -> Result<String, ActionError> {
-    let _ = (rpc, payload);
-    Err(ActionError::new(format!("unknown action {name}")))
 }
