@@ -1,6 +1,7 @@
 //! Ending every process and then the daemon, ours or the reference's, by the calls that both know.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::Client;
 use super::connection::Connection;
 use super::error::ClientError;
+use crate::host::files::FileLock;
 use crate::wire::rpc;
 
 /// How long a daemon may take to go once it manages nothing any more.
@@ -127,30 +129,38 @@ fn tell(
         .map_err(|_| ClientError::Lost)
 }
 
-/// Waits until nobody serves the socket and the pid file is gone, or names no living process.
+/// Waits until nobody serves the socket, the pid file is gone or names no living process, and the keeper's lock is free: whoever
+/// starts the next daemon need not wait for it.
 async fn wait_until_gone(client: &Client) -> Result<(), ClientError> {
     let home = client.home();
     let deadline = Instant::now() + KILL_LIMIT;
     let mut pause = POLL_FIRST;
     loop {
-        let is_served = client.open(&home.rpc).await?.is_some();
-        if !is_served && !is_alive(fs::read_to_string(&home.pid_file).ok().as_deref()) {
+        let left = if client.open(&home.rpc).await?.is_some() {
+            home.rpc.to_string()
+        } else if is_alive(fs::read_to_string(&home.pid_file).ok().as_deref()) {
+            home.pid_file.display().to_string()
+        } else if is_locked(&home.lock) {
+            home.lock.display().to_string()
+        } else {
             return Ok(());
-        }
+        };
         if Instant::now() >= deadline {
-            let what = if is_served {
-                home.rpc.to_string()
-            } else {
-                home.pid_file.display().to_string()
-            };
             return Err(ClientError::Kill {
-                what,
+                what: left,
                 seconds: KILL_LIMIT.as_secs(),
             });
         }
         sleep(pause).await;
         pause = (pause * 2).min(POLL_MAX);
     }
+}
+
+/// Whether a keeper holds the lock. Takes and drops it to find out; a keeper that starts in that moment is tried again by its client.
+///
+/// Compat: the reference daemon has no such file, and none is made for it.
+fn is_locked(lock: &Path) -> bool {
+    lock.exists() && matches!(FileLock::take(lock), Ok(None))
 }
 
 /// Whether a pid file, if there is one, is about a process that lives.

@@ -31,8 +31,11 @@ pub(super) const LAUNCH_LIMIT: Duration = Duration::from_secs(15);
 const POLL_FIRST: Duration = Duration::from_millis(2);
 const POLL_MAX: Duration = Duration::from_millis(50);
 
-/// How long to wait for somebody else's daemon before trying to start one again: its keeper may have been on its way out.
-const STARTER_PATIENCE: Duration = Duration::from_millis(400);
+/// How long to wait for somebody else's daemon before trying to start one: at first, and at most.
+///
+/// The holder of the lock may be on its way out, which takes a few milliseconds, or starting, and must not be besieged then.
+const PATIENCE_FIRST: Duration = Duration::from_millis(20);
+const PATIENCE_MAX: Duration = Duration::from_millis(500);
 
 /// The longest readiness line that is read. Ours has under 100 bytes, a reason perhaps a few hundred.
 const READY_LINE_MAX: u64 = 16 * 1024;
@@ -88,6 +91,7 @@ async fn attempt(client: &Client) -> Result<(Socket, bool), ClientError> {
         log: home.log_file.clone(),
         tail: tail(&home.log_file, log_start),
     };
+    let mut patience = PATIENCE_FIRST;
     loop {
         let ready = match start(client, &program) {
             Ok(ready) => ready,
@@ -118,9 +122,10 @@ async fn attempt(client: &Client) -> Result<(Socket, bool), ClientError> {
                 reason: Some(reason),
                 ..
             }) if reason == "locked" => {
-                if let Some(socket) = wait_for_another(client, deadline).await? {
+                if let Some(socket) = wait_for_another(client, patience).await? {
                     return Ok((socket, false));
                 }
+                patience = (patience * 2).min(PATIENCE_MAX);
                 if Instant::now() >= deadline {
                     return Err(failed(&format!(
                         "another one holds {} and does not serve after {} s",
@@ -157,11 +162,11 @@ fn program(client: &Client) -> Result<PathBuf, ClientError> {
 /// Waits for a daemon that somebody else is starting. `None` when it is time to try to start one again.
 async fn wait_for_another(
     client: &Client,
-    deadline: Instant,
+    patience: Duration,
 ) -> Result<Option<Socket>, ClientError> {
-    let patience = (Instant::now() + STARTER_PATIENCE).min(deadline);
+    let until = Instant::now() + patience;
     let mut pause = POLL_FIRST;
-    while Instant::now() < patience {
+    while Instant::now() < until {
         if let Some(socket) = client.open(&client.home().rpc).await? {
             return Ok(Some(socket));
         }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Held by one process and those that share its descriptor; given up when the last of them has closed it.
 #[derive(Debug)]
@@ -70,11 +71,13 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), HostError> {
         .map_err(failed)
 }
 
-/// A name in the same folder that no other process uses.
+/// A name in the same folder that no other process uses, nor another thread of this one: a Node process has several clients.
 pub(super) fn beside(path: &Path) -> PathBuf {
+    static NAMES: AtomicU32 = AtomicU32::new(0);
+    let number = NAMES.fetch_add(1, Ordering::Relaxed);
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}.{number}.tmp", std::process::id()));
     path.with_file_name(name)
 }
 
