@@ -3,6 +3,7 @@
 use crate::model::{BusEvent, JsonText, Members, PmId, Signal, Ticket, WireId, is_truthy};
 
 use super::life::Event;
+use super::limits::RECORD_BYTES_MAX;
 use super::process::{Claim, Claimant, Goal, Process};
 use super::restart::reset_counts;
 use super::{Call, Effect, Failure, Now, Supervisor};
@@ -153,6 +154,12 @@ impl Supervisor {
             return Err(Failure::BeingKilled);
         }
         if let Some(env) = env.filter(|env| env.as_str() != "null") {
+            if process.record.size() + env.as_str().len() > RECORD_BYTES_MAX {
+                return Err(Failure::TooMany {
+                    what: "bytes of one declaration",
+                    limit: RECORD_BYTES_MAX,
+                });
+            }
             let spec = process.record.merge(process.id, env.as_str())?;
             process.adopt(spec);
         }

@@ -10,7 +10,7 @@ use super::{Failure, SpawnPlan};
 ///
 /// What the daemon promises: every `Effect::Spawn` is followed by exactly one `Spawned` or `SpawnFailed`; after
 /// `Spawned` comes exactly one `Exited`, once everything the run wrote has been read; after `Exited` exactly one `Drained`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// A caller asks. The ticket is answered by exactly one `Effect::Reply`, now or later.
     Call {
@@ -59,7 +59,7 @@ pub enum Input {
 }
 
 /// Something a caller asks for. JSON arguments are given as the text that was received.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Call {
     /// `prepare`: make and start the processes of one declaration.
     Prepare {

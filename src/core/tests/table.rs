@@ -1,1 +1,162 @@
-//! TODO
+//! Every state × every event: the document that cannot go stale.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::super::life::{Event, State, Then};
+use super::super::process::{Claim, Claimant, Goal, Process, Step};
+use super::super::{Now, SupervisorConfig};
+use super::world::{declaration, show};
+use crate::model::{Exit, Pid, PmId, Record, RunId, Ticket};
+
+const NOW: Duration = Duration::from_secs(100);
+/// Before now: whatever waits for it, waits no longer.
+const PAST: Duration = Duration::from_secs(10);
+const RUN: RunId = RunId(7);
+const PID: Pid = Pid(20);
+
+fn states() -> Vec<(&'static str, State)> {
+    let stopping = |is_killed, has_exited, then| State::Stopping {
+        run: RUN,
+        pid: PID,
+        until: PAST,
+        is_killed,
+        has_exited,
+        then,
+    };
+    vec![
+        ("Stopped", State::Stopped),
+        (
+            "Spawning",
+            State::Spawning {
+                run: RUN,
+                then: None,
+            },
+        ),
+        (
+            "Spawning, then Rest",
+            State::Spawning {
+                run: RUN,
+                then: Some(Then::Rest),
+            },
+        ),
+        (
+            "Spawning, then Start",
+            State::Spawning {
+                run: RUN,
+                then: Some(Then::Start),
+            },
+        ),
+        (
+            "Spawning, then Forget",
+            State::Spawning {
+                run: RUN,
+                then: Some(Then::Forget),
+            },
+        ),
+        (
+            "Launching",
+            State::Launching {
+                run: RUN,
+                pid: PID,
+                ready_by: PAST,
+            },
+        ),
+        (
+            "Online",
+            State::Online {
+                run: RUN,
+                pid: PID,
+                since: PAST,
+            },
+        ),
+        ("Stopping, then Rest", stopping(false, false, Then::Rest)),
+        ("Stopping, then Start", stopping(false, false, Then::Start)),
+        (
+            "Stopping, then Forget",
+            stopping(false, false, Then::Forget),
+        ),
+        ("Stopping, killed", stopping(true, false, Then::Rest)),
+        (
+            "Stopping, exited, then Rest",
+            stopping(false, true, Then::Rest),
+        ),
+        (
+            "Stopping, exited, then Start",
+            stopping(false, true, Then::Start),
+        ),
+        (
+            "Stopping, exited, then Forget",
+            stopping(false, true, Then::Forget),
+        ),
+        ("Stopping, exited, killed", stopping(true, true, Then::Rest)),
+        ("Waiting", State::Waiting { until: PAST }),
+        ("Errored", State::Errored),
+        ("Stuck", State::Stuck { run: RUN, pid: PID }),
+    ]
+}
+
+fn events() -> Vec<(&'static str, Event)> {
+    let claim = |goal| Claim {
+        by: Claimant::Ticket(Ticket(1)),
+        goal,
+    };
+    vec![
+        ("Start", Event::Start(claim(Goal::Up { is_new: false }))),
+        ("Stop", Event::Stop(Some(claim(Goal::Down)))),
+        ("Restart", Event::Restart(claim(Goal::Up { is_new: false }))),
+        ("Delete", Event::Delete(claim(Goal::Gone))),
+        ("Spawned", Event::Spawned(PID)),
+        ("SpawnFailed", Event::SpawnFailed("why".to_owned())),
+        ("Ready", Event::Ready),
+        ("Exited", Event::Exited(Exit::Code(1))),
+        ("Drained", Event::Drained),
+        ("Timeout", Event::Timeout),
+    ]
+}
+
+fn row(name: &str, state: State, event: Event) -> String {
+    let (record, spec, _) = Record::prepare(&declaration(""), "u", None).unwrap();
+    let mut process = Process::new(PmId(0), record, spec.rules);
+    process.state = state;
+    process.record.counts.created_at_ms = Some(0);
+    let (config, mut next_run, mut out) = (SupervisorConfig::default(), 8, Vec::new());
+    let mut cx = Step {
+        now: Now {
+            mono: NOW,
+            wall_ms: 100_000,
+        },
+        config: &config,
+        is_killing: false,
+        next_run: &mut next_run,
+        out: &mut out,
+        concluded: Vec::new(),
+        is_forgotten: false,
+    };
+    process.step(&mut cx, event);
+    let mut text = format!("  {name} -> ");
+    if out.is_empty() && process.state == state {
+        text.push_str("nothing\n");
+        return text;
+    }
+    writeln!(text, "{:?}", process.state).unwrap();
+    for effect in &out {
+        writeln!(text, "      {}", show(effect)).unwrap();
+    }
+    text
+}
+
+#[test]
+fn what_follows_from_every_event_in_every_state() {
+    let mut table = String::new();
+    for (name, state) in states() {
+        writeln!(table, "{name} ({})", state.status()).unwrap();
+        for (event, happens) in events() {
+            table.push_str(&row(event, state, happens));
+        }
+        table.push('\n');
+    }
+    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false, omit_expression => true}, {
+        insta::assert_snapshot!("life", table);
+    });
+}
