@@ -370,7 +370,7 @@ fn other_call(which: u8) -> Call {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_some_things_stay_true(script in prop::collection::vec((any::<u8>(), any::<u8>()), 1..160)) {
