@@ -254,3 +254,125 @@ pub(super) fn create_folder(path: &Path) -> Result<(), HostError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn with<'a>(known: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
+        move |name| {
+            known
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.into())
+        }
+    }
+
+    #[test]
+    fn a_home_is_the_given_one_else_that_of_the_user() {
+        let cwd = Path::new("/work");
+        let cases = [
+            (&[("PM2_HOME", "/x/y"), ("HOME", "/home/u")][..], "/x/y"),
+            (&[("PM2_HOME", "rel"), ("HOME", "/home/u")], "/work/rel"),
+            (&[("PM2_HOME", ""), ("HOME", "/home/u")], "/home/u/.pm2"),
+        ];
+        for (known, expected) in cases {
+            assert_eq!(
+                Home::locate(&with(known), cwd),
+                Path::new(expected),
+                "{known:?}"
+            );
+        }
+        assert!(Home::locate(&|_| None, cwd).ends_with(".pm2"));
+    }
+
+    #[test]
+    fn every_file_can_be_moved_by_its_variable() {
+        // Compat: the constant's name as it is if it contains PM2_, else with PM2_ in front (pm2 `constants.js`).
+        let root = Path::new("/h");
+        let plain = Home::new(root, &|_| None).unwrap();
+        assert_eq!(plain.pid_file, Path::new("/h/pm2.pid"));
+        assert_eq!(plain.rpc, Address::Unix("/h/rpc.sock".into()));
+        assert_eq!(plain.title, "PM2 v7.0.4: God Daemon (/h)");
+        let known = [
+            ("PM2_PID_FILE_PATH", "/run/p"),
+            ("PM2_LOG_FILE_PATH", "other.log"),
+            ("PM2_DAEMON_RPC_PORT", "unix:/s/rpc"),
+            ("PM2_DAEMON_PUB_PORT", "4242"),
+            ("PM2_DUMP_FILE_PATH", "/d"),
+            ("PM2_DEFAULT_LOG_PATH", "/l"),
+            ("PM2_DAEMON_TITLE", "mine"),
+        ];
+        let moved = Home::new(root, &with(&known)).unwrap();
+        assert_eq!(moved.pid_file, Path::new("/run/p"));
+        assert_eq!(moved.log_file, Path::new("/h/other.log"));
+        assert_eq!(moved.rpc, Address::Unix("/s/rpc".into()));
+        assert_eq!(moved.bus.to_string(), "tcp://127.0.0.1:4242");
+        assert_eq!((moved.dump, moved.logs), ("/d".into(), "/l".into()));
+        assert_eq!(moved.title, "mine");
+    }
+
+    #[test]
+    fn an_address_is_a_path_a_port_or_an_error_that_says_what_was_given() {
+        let parse = |text: &str| Address::parse(OsStr::new(text), Path::new("/b"));
+        let tcp = |host: &str, port| Address::Tcp {
+            host: host.to_owned(),
+            port,
+        };
+        assert_eq!(parse("tcp://0.0.0.0:80").unwrap(), tcp("0.0.0.0", 80));
+        assert_eq!(parse("tcp://[::1]:80/").unwrap(), tcp("::1", 80));
+        assert_eq!(
+            parse("tcp://[::1]:80").unwrap().to_string(),
+            "tcp://[::1]:80"
+        );
+        assert_eq!(parse("unix:///x").unwrap(), Address::Unix("/x".into()));
+        assert_eq!(
+            parse("rel.sock").unwrap(),
+            Address::Unix("/b/rel.sock".into())
+        );
+        for wrong in ["", "70000", "tcp://host", "tcp://host:x"] {
+            let error = parse(wrong).unwrap_err().to_string();
+            assert!(error.contains(&format!("{wrong:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_socket_path_one_byte_too_long_is_refused() {
+        let root = PathBuf::from(format!("/{}", "d".repeat(SOCKET_PATH_MAX - 10)));
+        assert_eq!(root.join("rpc.sock").as_os_str().len(), SOCKET_PATH_MAX);
+        assert!(Home::new(&root, &|_| None).is_ok());
+        let error = Home::new(&root.join("e"), &|_| None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("109 bytes") && error.contains("107"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_home_is_made_private_and_what_exists_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(&folder.path().join("a/b"), &|_| None).unwrap();
+        home.create().unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        for path in [&home.root, &home.logs, &home.pids, &home.modules] {
+            assert_eq!(mode(path), 0o700, "{}", path.display());
+        }
+        assert_eq!(mode(&home.module_conf), 0o600);
+        std::fs::write(&home.module_conf, "{\"kept\":1}").unwrap();
+        home.create().unwrap();
+        assert_eq!(std::fs::read(&home.module_conf).unwrap(), b"{\"kept\":1}");
+    }
+
+    #[test]
+    fn a_home_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let home = Home::new(&file, &|_| None).unwrap();
+        let error = home.create().unwrap_err().to_string();
+        assert!(error.contains(file.to_str().unwrap()), "{error}");
+    }
+}

@@ -141,13 +141,49 @@ pub fn is_hung_up(fd: BorrowedFd) -> bool {
     }
 }
 
-/// Gives memory that is no longer used back to the system.
+/// Gives back to the system what we can do without until we need it: free heap, and the pages of program and libraries
+/// that were needed once, at the start, which are read again from the page cache if they are needed again.
 pub fn trim_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: takes a number and moves no allocation.
+    // SAFETY: the callback is a function of ours with the right signature, and needs no data.
     unsafe {
+        #[cfg(target_env = "gnu")]
         libc::malloc_trim(0);
+        libc::dl_iterate_phdr(Some(release_segments), std::ptr::null_mut());
     }
+}
+
+/// Drops the read-only segments of one loaded object.
+///
+/// # Safety
+/// Only as a callback of `dl_iterate_phdr`.
+unsafe extern "C" fn release_segments(
+    object: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the loader gives a valid object with `dlpi_phnum` headers. Segments that are not writable are mapped from
+    // the file and have never been changed (what is relocated is in writable ones), so that dropping a page of theirs only
+    // means that it is read again. The range is rounded inwards: a page may be shared with the next segment.
+    unsafe {
+        let object = &*object;
+        if object.dlpi_phdr.is_null() {
+            return 0;
+        }
+        let page = usize::try_from(libc::sysconf(libc::_SC_PAGESIZE)).unwrap_or(4096);
+        for header in std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) {
+            if header.p_type != libc::PT_LOAD || header.p_flags & libc::PF_W != 0 {
+                continue;
+            }
+            let address = |offset: u64| usize::try_from(object.dlpi_addr + offset).unwrap_or(0);
+            let start = address(header.p_vaddr).next_multiple_of(page);
+            let end = address(header.p_vaddr + header.p_memsz) / page * page;
+            if start < end {
+                let start = std::ptr::without_provenance_mut(start);
+                libc::madvise(start, end - start.addr(), libc::MADV_DONTNEED);
+            }
+        }
+    }
+    0
 }
 
 /// The local time as `pm2.log` shows it: `2026-11-20T20:38:21`.

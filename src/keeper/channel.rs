@@ -1,16 +1,10 @@
 //! Frames over a socketpair: what is half read, half written, and the descriptors that ride along. Never blocks.
 
+use super::frame::{Frame, HEADER, Message, PAYLOAD_MAX, Reader};
 use crate::host::handles::{self, FDS_MAX};
 use std::collections::VecDeque;
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-
-/// The longest payload: a Spawn with the largest environment Linux can exec (2 MiB of strings by default), twice over.
-pub const PAYLOAD_MAX: usize = 4 << 20;
-
-/// Length, kind and descriptor count.
-const HEADER: usize = 6;
 
 /// Bytes read at a time; on the stack, so that an idle channel holds nothing.
 const READ_CHUNK: usize = 4096;
@@ -183,164 +177,6 @@ fn is_full(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(nix::errno::Errno::ETOOMANYREFS as i32)
 }
 
-/// One message being built or sent.
-#[derive(Debug)]
-pub struct Frame {
-    bytes: Vec<u8>,
-    sent: usize,
-    /// What rides on the first byte.
-    pub(super) fds: Vec<OwnedFd>,
-}
-
-impl Frame {
-    fn new() -> Self {
-        Self {
-            bytes: vec![0; HEADER],
-            sent: 0,
-            fds: Vec::new(),
-        }
-    }
-
-    pub(super) fn kind(&mut self, kind: u8) -> &mut Self {
-        self.bytes[4] = kind;
-        self
-    }
-
-    fn finish(&mut self) -> Result<usize, ProtoError> {
-        let length = self.bytes.len() - HEADER;
-        if length > PAYLOAD_MAX {
-            return Err(ProtoError::TooLong(length));
-        }
-        let fd_count = u8::try_from(self.fds.len())
-            .ok()
-            .filter(|count| usize::from(*count) <= FDS_MAX);
-        let fd_count = fd_count.ok_or(ProtoError::Malformed(self.bytes[4]))?;
-        let length = u32::try_from(length).map_err(|_| ProtoError::TooLong(length))?;
-        self.bytes[..4].copy_from_slice(&length.to_le_bytes());
-        self.bytes[5] = fd_count;
-        Ok(self.bytes.len())
-    }
-
-    pub(super) fn u8(&mut self, value: u8) -> &mut Self {
-        self.bytes.push(value);
-        self
-    }
-
-    pub(super) fn u32(&mut self, value: u32) -> &mut Self {
-        self.bytes.extend_from_slice(&value.to_le_bytes());
-        self
-    }
-
-    pub(super) fn i32(&mut self, value: i32) -> &mut Self {
-        self.bytes.extend_from_slice(&value.to_le_bytes());
-        self
-    }
-
-    pub(super) fn u64(&mut self, value: u64) -> &mut Self {
-        self.bytes.extend_from_slice(&value.to_le_bytes());
-        self
-    }
-
-    /// Lengths past `u32` would be past `PAYLOAD_MAX` too, where the frame as a whole is refused.
-    pub(super) fn count(&mut self, value: usize) -> &mut Self {
-        self.u32(u32::try_from(value).unwrap_or(u32::MAX))
-    }
-
-    pub(super) fn text(&mut self, value: &[u8]) -> &mut Self {
-        self.count(value.len());
-        self.bytes.extend_from_slice(value);
-        self
-    }
-
-    pub(super) fn optional(&mut self, value: Option<u32>) -> &mut Self {
-        match value {
-            Some(value) => self.u8(1).u32(value),
-            None => self.u8(0),
-        }
-    }
-}
-
-/// A payload being taken apart; every answer is `None` past the end.
-#[derive(Debug)]
-pub struct Reader<'a> {
-    rest: &'a [u8],
-    /// Those of this frame, in order.
-    pub(super) fds: VecDeque<OwnedFd>,
-}
-
-impl<'a> Reader<'a> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.rest.split_first_chunk::<N>()?;
-        self.rest = rest;
-        Some(*head)
-    }
-
-    pub(super) fn u8(&mut self) -> Option<u8> {
-        self.bytes().map(u8::from_le_bytes)
-    }
-
-    pub(super) fn u32(&mut self) -> Option<u32> {
-        self.bytes().map(u32::from_le_bytes)
-    }
-
-    pub(super) fn i32(&mut self) -> Option<i32> {
-        self.bytes().map(i32::from_le_bytes)
-    }
-
-    pub(super) fn u64(&mut self) -> Option<u64> {
-        self.bytes().map(u64::from_le_bytes)
-    }
-
-    pub(super) fn text(&mut self) -> Option<&'a [u8]> {
-        let length = self.u32()? as usize;
-        let (head, rest) = self.rest.split_at_checked(length)?;
-        self.rest = rest;
-        Some(head)
-    }
-
-    pub(super) fn string(&mut self) -> Option<String> {
-        self.text()
-            .and_then(|text| String::from_utf8(text.to_vec()).ok())
-    }
-
-    pub(super) fn c_string(&mut self) -> Option<CString> {
-        self.text().and_then(|text| CString::new(text).ok())
-    }
-
-    #[expect(
-        clippy::option_option,
-        reason = "outside: was it readable; inside: was a value given"
-    )]
-    pub(super) fn optional(&mut self) -> Option<Option<u32>> {
-        match self.u8()? {
-            0 => Some(None),
-            1 => Some(Some(self.u32()?)),
-            _ => None,
-        }
-    }
-
-    /// As many items as a count before them says; grows by what is there, never by what was promised.
-    pub(super) fn list<T>(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        let count = self.u32()?;
-        let mut items = Vec::new();
-        for _ in 0..count {
-            items.push(item(self)?);
-        }
-        Some(items)
-    }
-}
-
-/// A request or a report.
-pub trait Message: Sized {
-    /// Writes kind, payload and descriptors.
-    fn encode(self, frame: &mut Frame);
-    /// The message of this kind; `None` if the payload is not one.
-    fn decode(kind: u8, reader: &mut Reader) -> Option<Self>;
-}
-
 /// What makes a channel unusable. All but `Io` are mistakes of the peer.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtoError {
@@ -353,4 +189,215 @@ pub enum ProtoError {
     /// Bytes that are no frame of this version.
     #[error("understand a frame of kind {0} between keeper and daemon")]
     Malformed(u8),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::spawn::{Plan, SpawnFailure, Stage};
+    use crate::keeper::proto::{Ended, Report, Request, Spawn};
+    use std::fs::File;
+    use std::os::unix::process::ExitStatusExt;
+
+    fn pair() -> (Channel, Channel) {
+        let (one, other) = handles::stream_pair().unwrap();
+        (Channel::new(one).unwrap(), Channel::new(other).unwrap())
+    }
+
+    fn descriptor() -> OwnedFd {
+        File::open("/dev/null").unwrap().into()
+    }
+
+    /// What arrives of a message, as text; descriptors have other numbers then.
+    fn pass<M: Message + std::fmt::Debug>(message: M) -> String {
+        let (mut from, mut to) = pair();
+        from.send(message).unwrap();
+        let Received::Message(arrived) = to.receive::<M>().unwrap() else {
+            panic!("nothing arrived")
+        };
+        assert!(matches!(to.receive::<M>().unwrap(), Received::Nothing));
+        format!("{arrived:?}")
+    }
+
+    #[test]
+    fn every_message_arrives_as_it_was_sent() {
+        let plan = Plan {
+            program: c"node".to_owned(),
+            argv: vec![c"node".to_owned(), c"app.js".to_owned()],
+            env: vec![c"A=1".to_owned()],
+            cwd: c"/".to_owned(),
+            uid: Some(1),
+            gid: None,
+            groups: Some(vec![4, 5]),
+            umask: Some(0o22),
+        };
+        let spawn = Spawn {
+            run: u64::MAX,
+            plan: plan.clone(),
+            fds: vec![None, Some(descriptor())],
+        };
+        let arrived = pass(Request::Spawn(Box::new(spawn)));
+        assert!(arrived.contains(&format!("{plan:?}")), "{arrived}");
+        assert!(arrived.contains("fds: [None, Some(OwnedFd"), "{arrived}");
+        for request in [
+            Request::Hello { version: 7 },
+            Request::Ready,
+            Request::Signal { run: 1, signal: 15 },
+            Request::SignalGroup { run: 2, signal: 9 },
+            Request::Discard {
+                key: "proc/0/stdout".to_owned(),
+            },
+            Request::Replace {
+                program: c"/x/pm2".to_owned(),
+            },
+            Request::Quit,
+        ] {
+            assert_eq!(format!("{request:?}"), pass(request));
+        }
+        assert!(
+            pass(Request::Store {
+                key: "k".to_owned(),
+                fd: descriptor()
+            })
+            .contains("\"k\"")
+        );
+        assert!(
+            pass(Report::Give {
+                key: "k".to_owned(),
+                fd: descriptor()
+            })
+            .contains("\"k\"")
+        );
+        let ended = Ended {
+            run: 3,
+            pid: 4,
+            status: std::process::ExitStatus::from_raw(9),
+        };
+        let failure = SpawnFailure {
+            stage: Stage::Cwd,
+            errno: 2,
+        };
+        for report in [
+            Report::Hello {
+                version: 1,
+                keeper: 5,
+                exits: vec![ended],
+                running: vec![(6, 7)],
+            },
+            Report::GiveEnd,
+            Report::Spawned { run: 1, pid: 2 },
+            Report::SpawnFailed { run: 1, failure },
+            Report::Exited(ended),
+            Report::Shutdown,
+            Report::ReloadLogs,
+            Report::StoreRefused {
+                key: "k".to_owned(),
+            },
+        ] {
+            assert_eq!(format!("{report:?}"), pass(report));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_arrives_byte_by_byte_is_whole_at_its_last_byte() {
+        let (mut from, mut to) = pair();
+        let mut frame = Frame::new();
+        Request::Store {
+            key: "k".to_owned(),
+            fd: descriptor(),
+        }
+        .encode(&mut frame);
+        frame.finish().unwrap();
+        let (last, before) = frame.bytes.split_last().unwrap();
+        let mut fds = vec![frame.fds[0].as_fd()];
+        for byte in before {
+            handles::send_with_fds(from.as_fd(), &[*byte], &std::mem::take(&mut fds)).unwrap();
+            assert!(matches!(
+                to.receive::<Request>().unwrap(),
+                Received::Nothing
+            ));
+        }
+        handles::send_with_fds(from.as_fd(), &[*last], &[]).unwrap();
+        assert!(matches!(
+            to.receive::<Request>().unwrap(),
+            Received::Message(Request::Store { .. })
+        ));
+        from.send(Request::Quit).unwrap();
+        drop(from);
+        assert!(matches!(
+            to.receive::<Request>().unwrap(),
+            Received::Message(Request::Quit)
+        ));
+        assert!(matches!(to.receive::<Request>().unwrap(), Received::Closed));
+    }
+
+    #[test]
+    fn descriptors_stay_with_their_frames_when_many_are_in_line() {
+        // Protects: more frames than the socket takes at once, each with a descriptor that can be told from the others.
+        let (mut from, mut to) = pair();
+        let sockets: Vec<_> = (0..500).map(|_| std::io::pipe().unwrap()).collect();
+        for (index, (_, write)) in sockets.iter().enumerate() {
+            let fd = write.try_clone().unwrap().into();
+            from.send(Request::Store {
+                key: index.to_string(),
+                fd,
+            })
+            .unwrap();
+        }
+        let inode = |fd: BorrowedFd| nix::sys::stat::fstat(fd).unwrap().st_ino;
+        let mut next = 0;
+        while next < sockets.len() {
+            from.flush().unwrap();
+            while let Received::Message(request) = to.receive::<Request>().unwrap() {
+                let Request::Store { key, fd } = request else {
+                    panic!("{request:?}")
+                };
+                assert_eq!(key, next.to_string());
+                assert_eq!(inode(fd.as_fd()), inode(sockets[next].1.as_fd()));
+                next += 1;
+            }
+        }
+        assert_eq!(from.unsent_bytes(), 0);
+    }
+
+    #[test]
+    fn a_frame_past_the_limit_is_refused_by_both_ends() {
+        let (mut from, mut to) = pair();
+        let key = "k".repeat(PAYLOAD_MAX);
+        assert!(matches!(
+            from.send(Request::Discard { key }),
+            Err(ProtoError::TooLong(_))
+        ));
+        let mut header = [0; HEADER];
+        header[..4].copy_from_slice(&u32::try_from(PAYLOAD_MAX + 1).unwrap().to_le_bytes());
+        handles::send_with_fds(from.as_fd(), &header, &[]).unwrap();
+        assert!(matches!(
+            to.receive::<Request>(),
+            Err(ProtoError::TooLong(_))
+        ));
+    }
+
+    #[test]
+    fn what_is_no_frame_is_an_error_and_never_a_promise_of_memory() {
+        let none: &[u8] = &[];
+        let cases: [(u8, &[u8]); 5] = [
+            (0, none),
+            (1, &[1, 2]),
+            (2, &[0]),
+            // A list of four thousand million arguments, of which none is there.
+            (3, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]),
+            (6, &[1, 0, 0, 0, b'k']),
+        ];
+        for (kind, payload) in cases {
+            let (from, mut to) = pair();
+            let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+            let frame = [&length[..], &[kind, 0], payload].concat();
+            handles::send_with_fds(from.as_fd(), &frame, &[]).unwrap();
+            let answer = to.receive::<Request>();
+            assert!(
+                matches!(answer, Err(ProtoError::Malformed(found)) if found == kind),
+                "{answer:?}"
+            );
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 mod channel;
 mod children;
+mod frame;
 mod launch;
 pub mod proto;
 mod serving;

@@ -14,7 +14,8 @@
 //!
 //! Run numbers are the daemon's. They must not repeat within the keeper's life: start above those in `Hello`.
 
-pub use super::channel::{Channel, Frame, Message, PAYLOAD_MAX, ProtoError, Reader, Received};
+pub use super::channel::{Channel, ProtoError, Received};
+pub use super::frame::{Frame, Message, PAYLOAD_MAX, Reader};
 
 use crate::host::handles::FDS_MAX;
 use crate::host::spawn::{Plan, SpawnFailure, Stage};
