@@ -299,3 +299,47 @@ fn a_change_holds_what_was_given_and_nothing_that_cannot_change() {
     );
     assert!(change(&object(json!({"kill_timeout": "x"})), &world()).is_err());
 }
+
+fn any_value() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[ -~é]{0,12}".prop_map(Value::from),
+        "(web.js|node@|null|NULL|~|/|[.][.]|max|[*] [*] [*] [*] [*]|1[KMGhms]s?| |=\"')"
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 4, |inner| {
+        let key = "[a-z_A-Z]{0,9}|__proto__";
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((key, inner), 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_declaration_whatever_it_holds_is_a_panic(
+        given in proptest::collection::vec((0..options::TABLE.len(), any_value()), 0..12),
+        other in proptest::collection::vec(("[a-zA-Z_]{0,12}|__proto__|constructor|env_a", any_value()), 0..4),
+    ) {
+        // Each ends in a record or in an error with a text; what comes from a user's file is never ours to crash on.
+        let mut app = object(json!({"script": "web.js"}));
+        app.extend(given.into_iter().map(|(index, value)| (options::TABLE[index].name.to_owned(), value)));
+        app.extend(other);
+        match record(Value::Object(app.clone())) {
+            Ok(record) => {
+                for path in ["pm_exec_path", "pm_cwd", "pm_out_log_path", "pm_err_log_path", "pm_pid_path"] {
+                    assert!(record[path].as_str().is_some_and(|path| path.starts_with('/')), "{path} of {record}");
+                }
+                assert!(record["env"].is_object() && record["node_args"].is_array(), "{record}");
+            }
+            Err(message) => assert!(!message.is_empty()),
+        }
+        drop(change(&app, &world()));
+    }
+}

@@ -10,7 +10,7 @@
 //! | member | type | meaning |
 //! |---|---|---|
 //! | `what` | object | what to act on, see below |
-//! | `options` | object | the user's options exactly as given, in any spelling; for `start(script, file)` the evaluated content of the file (an object, an array or `{apps: […]}`: the first app counts). Default `{}` |
+//! | `options` | object | the user's options exactly as given, in any spelling; for `start(script, file)` the evaluated content of the file (an object, an array, `{apps: […]}`, or `{apps_text, file}` as below: the first app counts). Default `{}` |
 //! | `cwd` | string | base of relative scripts, configuration files and working directories (the instance's `cwd`). Required |
 //! | `env` | object of strings | `process.env` of the caller. Default `{}` |
 //! | `node` | string | `process.execPath`. Default `node` |

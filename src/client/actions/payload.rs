@@ -170,31 +170,39 @@ impl What {
                 .map(Self::Target)
                 .ok_or_else(|| ActionError::new("a process is named by a text or a number"));
         }
-        let file = what
-            .get("file")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        let in_file = |error: ecosystem::EcosystemError| match file.as_str() {
-            "" => ActionError::new(error.to_string()),
-            file => ActionError::new(format!("File {file} malformated: {error}")),
-        };
-        let value = match (
-            what.shift_remove("apps"),
-            what.get("apps_text").and_then(Value::as_str),
-        ) {
-            (None, Some(text)) => ecosystem::parse(&file, text).map_err(in_file)?,
-            (value, _) => value.unwrap_or(Value::Null),
-        };
-        ecosystem::declarations(value)
-            .map(Self::Apps)
-            .map_err(in_file)
+        config_in(&mut what).map(|found| found.map_or(Self::Nothing, Self::Apps))
     }
+}
+
+/// The declarations that are given as a value or as a file's text; none if neither is there.
+fn config_in(members: &mut Object) -> Result<Option<ecosystem::Declarations>, ActionError> {
+    let file = members
+        .get("file")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let in_file = |error: ecosystem::EcosystemError| match file.as_str() {
+        "" => ActionError::new(error.to_string()),
+        file => ActionError::new(format!("File {file} malformated: {error}")),
+    };
+    let apps = members.shift_remove("apps");
+    let value = match (apps, members.get("apps_text").and_then(Value::as_str)) {
+        (Some(apps), _) => apps,
+        (None, Some(text)) => ecosystem::parse(&file, text).map_err(in_file)?,
+        (None, None) => return Ok(None),
+    };
+    ecosystem::declarations(value).map(Some).map_err(in_file)
 }
 
 /// Options as an object. A file of options may hold a list of apps; then they are those of the first.
 fn options_of(value: Value) -> Result<Object, ActionError> {
     match value {
+        Value::Object(mut options) if options.contains_key("apps_text") => {
+            let found = config_in(&mut options)?;
+            Ok(found
+                .and_then(|found| found.apps.into_iter().next())
+                .unwrap_or_default())
+        }
         Value::Object(options) if !options.contains_key("apps") => Ok(options),
         listed @ (Value::Object(_) | Value::Array(_)) => {
             let found = ecosystem::declarations(listed)
@@ -261,10 +269,25 @@ mod tests {
             json!({"name": "n"}),
             json!([{"name": "n"}]),
             json!({"apps": [{"name": "n"}, {"name": "m"}]}),
+            json!({"apps_text": "name: n", "file": "/x/o.yml"}),
         ] {
             let payload =
                 read(&json!({"cwd": "/x", "pm2_home": "/g", "options": options})).unwrap();
             assert_eq!(payload.text_option("name"), Some("n"));
+        }
+    }
+
+    #[test]
+    fn nothing_named_is_nothing_to_act_on() {
+        // `undefined` members vanish on the way from JavaScript.
+        for what in [
+            json!(null),
+            json!({}),
+            json!({"target": null}),
+            json!({"file": null}),
+        ] {
+            let payload = read(&json!({"cwd": "/x", "pm2_home": "/g", "what": what})).unwrap();
+            assert!(matches!(payload.what, What::Nothing), "{what}");
         }
     }
 
