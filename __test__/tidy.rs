@@ -262,7 +262,8 @@ fn files_and_functions_end_before_the_reader_is_lost() {
                 "{path}: {lines} lines, {FILE_LINES} are the end of a file"
             ));
         }
-        if !path.ends_with(".rs") {
+        // A test tells one story from its beginning to its end.
+        if !path.ends_with(".rs") || !path.starts_with("src/") {
             continue;
         }
         for (name, number, lines) in functions(own) {
