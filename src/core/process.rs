@@ -283,7 +283,14 @@ impl Process {
             id: self.id,
             reason: reason.to_owned(),
         };
-        cx.log_error(failure.to_string());
+        // Whoever waits is told, and the daemon notes every failed answer itself.
+        if !self
+            .claims
+            .iter()
+            .any(|claim| matches!(claim.goal, Goal::Up { .. }))
+        {
+            cx.log_error(failure.to_string());
+        }
         let is_wanted = matches!(then, None | Some(Then::Start));
         self.state = if is_wanted {
             State::Errored
@@ -347,14 +354,21 @@ impl Process {
             self.state = State::Stuck { run, pid };
             Failure::NotKilled(pid)
         };
-        cx.log_error(failure.to_string());
+        if self.claims.is_empty() {
+            cx.log_error(failure.to_string());
+        }
         self.announce(cx, "exit", false);
         self.fail_claims(cx, |_| true, &failure);
     }
 
     /// The end of the stop sequence, and what was wanted after it.
     pub(super) fn stopped(&mut self, cx: &mut Step<'_>, pid: Pid, then: Then) {
-        cx.log(format!("pid={pid} msg=process killed"));
+        let what = if self.rules.tree {
+            "process tree killed"
+        } else {
+            "process killed"
+        };
+        cx.log(format!("pid={pid} msg={what}"));
         self.state = State::Stopped;
         self.announce(cx, "exit", false);
         self.settle_down(cx);

@@ -280,7 +280,7 @@ fn a_deliberate_stop_of_a_young_process_counts_and_gives_nobody_up() {
           no pid file /p/app-0.pid
           event exit of 0, stopping
         > drained 0
-          log pid=20 msg=process killed
+          log pid=20 msg=process tree killed
           event exit of 0, stopped
           reply 2 formatted 0 stopped pid 0
         > show 0 unstable_restarts status
@@ -311,4 +311,24 @@ fn a_late_drain_of_an_earlier_run_changes_nothing() {
             .is_empty()
     );
     assert_eq!(world.run("list"), ["0 app online"]);
+}
+
+#[test]
+fn a_spawn_that_fails_with_nobody_waiting_is_logged() {
+    check_up(
+        "",
+        r#"
+        > exited 0 1
+          log App [app:0] exited with code [1] via signal [SIGINT]
+          no pid file /p/app-0.pid
+          event exit of 0, stopped
+          log App [app:0] starting in -fork mode-
+          spawn 0 as run 1
+        > unspawned gone
+          log error app (id 0) could not be started: gone
+          event exit of 0, errored
+        > deadline
+          none
+        "#,
+    );
 }

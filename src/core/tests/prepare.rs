@@ -337,12 +337,20 @@ fn one_caller_too_many_for_one_process_is_told_so() {
 /// The daemon has 20 kB for a process in all; this is what a record of its own takes, with a usual environment.
 #[test]
 fn a_record_is_little_more_than_its_text() {
-    let env: serde_json::Map<String, Value> =
-        (0..60).map(|number| (format!("VARIABLE_{number}"), json!("v".repeat(50)))).collect();
+    let env: serde_json::Map<String, Value> = (0..60)
+        .map(|number| (format!("VARIABLE_{number}"), json!("v".repeat(50))))
+        .collect();
     let mut world = World::new(SupervisorConfig::default());
-    started(&mut world, &format!(r#""instances":2,"env":{}"#, Value::Object(env)));
+    started(
+        &mut world,
+        &format!(r#""instances":2,"env":{}"#, Value::Object(env)),
+    );
     let process = world.supervisor.get(PmId(0)).unwrap();
-    assert!(process.record().size() < 6_000, "{} bytes of text", process.record().size());
+    assert!(
+        process.record().size() < 6_000,
+        "{} bytes of text",
+        process.record().size()
+    );
     let fixed = std::mem::size_of::<super::super::Process>();
     assert!(fixed <= 640, "{fixed} bytes beside it");
 }

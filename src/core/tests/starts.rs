@@ -100,7 +100,6 @@ fn a_spawn_that_fails_is_errored_and_answered_with_the_reason() {
           log App [app:0] starting in -fork mode-
           spawn 0 as run 0
         > unspawned no such program: nodx
-          log error app (id 0) could not be started: no such program: nodx
           event exit of 0, errored
           reply 1 error: app (id 0) could not be started: no such program: nodx
         > list

@@ -27,7 +27,7 @@ const DOWN: &str = r"
       no pid file /p/app-0.pid
       event exit of 0, stopping
     > drained 0
-      log pid=20 msg=process killed
+      log pid=20 msg=process tree killed
       event exit of 0, stopped
 ";
 
@@ -87,7 +87,6 @@ fn descendants_are_waited_for() {
           log Process with pid 20 still alive after 1600ms, sending SIGKILL
           kill run 0
         > after 1600
-          log error descendants of app (id 0) could not be killed
           event exit of 0, errored
           reply 2 error: descendants of app (id 0) could not be killed
         > start 0
@@ -142,7 +141,6 @@ fn who_cannot_be_killed_is_errored_and_never_doubled() {
           log Process with pid 20 still alive after 1600ms, sending SIGKILL
           kill run 0
         > after 1600
-          log error Process with pid 20 could not be killed
           event exit of 0, errored
           reply 2 error: Process with pid 20 could not be killed
         > start 0
@@ -167,7 +165,6 @@ fn an_unkillable_process_that_ends_late_is_errored_without_a_pid() {
           log Process with pid 20 still alive after 1600ms, sending SIGKILL
           kill run 0
         > after 1600
-          log error Process with pid 20 could not be killed
           event exit of 0, errored
           reply 2 error: Process with pid 20 could not be killed
         > exited 0 SIGKILL
@@ -365,7 +362,7 @@ fn a_stop_that_comes_while_spawning_is_kept() {
           no pid file /p/app-0.pid
           event exit of 0, stopping
         > drained 0
-          log pid=20 msg=process killed
+          log pid=20 msg=process tree killed
           event exit of 0, stopped
           reply 2 formatted 0 stopped pid 0
         ",
@@ -411,7 +408,7 @@ fn restarts_that_come_while_spawning_start_it_once_more_for_all() {
           no pid file /p/app-0.pid
           event exit of 0, stopping
         > drained 0
-          log pid=20 msg=process killed
+          log pid=20 msg=process tree killed
           event exit of 0, stopped
           log App [app:0] starting in -fork mode-
           spawn 0 as run 1
