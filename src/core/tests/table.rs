@@ -16,60 +16,20 @@ const RUN: RunId = RunId(7);
 const PID: Pid = Pid(20);
 
 fn states() -> Vec<(&'static str, State)> {
-    let stopping = |is_killed, has_exited, then| State::Stopping {
-        run: RUN,
-        pid: PID,
-        until: PAST,
-        is_killed,
-        has_exited,
-        then,
-    };
+    let (run, pid, until) = (RUN, PID, PAST);
+    let spawning = |then| State::Spawning { run, then };
+    let ready_by = PAST;
+    let launching = State::Launching { run, pid, ready_by };
+    let since = PAST;
+    let online = State::Online { run, pid, since };
     vec![
         ("Stopped", State::Stopped),
-        (
-            "Spawning",
-            State::Spawning {
-                run: RUN,
-                then: None,
-            },
-        ),
-        (
-            "Spawning, then Rest",
-            State::Spawning {
-                run: RUN,
-                then: Some(Then::Rest),
-            },
-        ),
-        (
-            "Spawning, then Start",
-            State::Spawning {
-                run: RUN,
-                then: Some(Then::Start),
-            },
-        ),
-        (
-            "Spawning, then Forget",
-            State::Spawning {
-                run: RUN,
-                then: Some(Then::Forget),
-            },
-        ),
-        (
-            "Launching",
-            State::Launching {
-                run: RUN,
-                pid: PID,
-                ready_by: PAST,
-            },
-        ),
-        (
-            "Online",
-            State::Online {
-                run: RUN,
-                pid: PID,
-                since: PAST,
-            },
-        ),
+        ("Spawning", spawning(None)),
+        ("Spawning, then Rest", spawning(Some(Then::Rest))),
+        ("Spawning, then Start", spawning(Some(Then::Start))),
+        ("Spawning, then Forget", spawning(Some(Then::Forget))),
+        ("Launching", launching),
+        ("Online", online),
         ("Stopping, then Rest", stopping(false, false, Then::Rest)),
         ("Stopping, then Start", stopping(false, false, Then::Start)),
         (
@@ -90,10 +50,22 @@ fn states() -> Vec<(&'static str, State)> {
             stopping(false, true, Then::Forget),
         ),
         ("Stopping, exited, killed", stopping(true, true, Then::Rest)),
-        ("Waiting", State::Waiting { until: PAST }),
+        ("Waiting", State::Waiting { until }),
         ("Errored", State::Errored),
-        ("Stuck", State::Stuck { run: RUN, pid: PID }),
+        ("Stuck", State::Stuck { run, pid }),
     ]
+}
+
+fn stopping(is_killed: bool, has_exited: bool, then: Then) -> State {
+    let (run, pid, until) = (RUN, PID, PAST);
+    State::Stopping {
+        run,
+        pid,
+        until,
+        is_killed,
+        has_exited,
+        then,
+    }
 }
 
 fn events() -> Vec<(&'static str, Event)> {
