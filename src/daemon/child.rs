@@ -186,7 +186,7 @@ impl Child {
 
 /// A run as its own task sees it.
 pub(crate) struct Run {
-    run: RunId,
+    id: RunId,
     shared: Rc<Shared>,
     log: RunLog,
     /// The beginning of this run's `log:out` and `log:err` payloads.
@@ -205,7 +205,7 @@ pub(crate) struct Run {
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
-            .field("run", &self.run)
+            .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }
@@ -230,7 +230,7 @@ enum Read {
 impl Run {
     /// Gets hold of a run whose process exists. `log_prefix` is `{"process":{…},"at":`.
     pub(crate) fn new(
-        run: RunId,
+        id: RunId,
         ends: OurEnds,
         log: RunLog,
         log_prefix: String,
@@ -249,7 +249,7 @@ impl Run {
             state: Rc::clone(&state),
         };
         let run = Self {
-            run,
+            id,
             shared: Rc::clone(shared),
             log,
             log_prefix,
@@ -336,7 +336,7 @@ impl Run {
         self.stdin = None;
         self.handles = Vec::new();
         self.decoder = ipc::Decoder::default();
-        let _unheard = self.reports.send(ChildReport::Exited(self.run, exit)).await;
+        let _unheard = self.reports.send(ChildReport::Exited(self.id, exit)).await;
     }
 
     fn read_output(&mut self, stream: Stream) -> Read {
@@ -439,7 +439,7 @@ impl Run {
                 Ok(ipc::Line::Message(message)) => {
                     // The text was checked by the decoder.
                     if let Some(message) = AppMessage::parse(message.text.as_str()) {
-                        let report = ChildReport::Message(self.run, message);
+                        let report = ChildReport::Message(self.id, message);
                         let _unheard = self.reports.send(report).await;
                     }
                 }
@@ -468,7 +468,7 @@ impl Run {
     async fn complain(&self, text: String) {
         let _unheard = self
             .reports
-            .send(ChildReport::Complaint(self.run, text))
+            .send(ChildReport::Complaint(self.id, text))
             .await;
     }
 

@@ -118,12 +118,12 @@ async fn serve(setup: Setup, keeper: OwnedFd, ready: &[File]) -> Result<ExitCode
     };
     // pm2's order: who can call can already listen.
     let home = setup.home.clone();
-    let bus = bind(&setup, &home.bus)?;
-    let rpc = bind(&setup, &home.rpc)?;
+    let events = bind(&setup, &home.bus)?;
+    let calls = bind(&setup, &home.rpc)?;
     {
         let mut tasks = server.tasks.borrow_mut();
-        tasks.spawn_local(server.clone().serve_bus(bus));
-        tasks.spawn_local(server.clone().serve_rpc(rpc));
+        tasks.spawn_local(server.clone().serve_bus(events));
+        tasks.spawn_local(server.clone().serve_rpc(calls));
     }
     let tasks = Rc::clone(&server.tasks);
     drop(server);
@@ -142,13 +142,13 @@ async fn serve(setup: Setup, keeper: OwnedFd, ready: &[File]) -> Result<ExitCode
         reports: reports_out,
     };
     let farewell = pilot.run(ears).await;
+    pilot.journal.log("PM2 successfully stopped");
     if !farewell.is_announced {
         let event = BusEvent::daemon_killed("CLI");
         shared
             .bus
             .publish(&event.name, event.payload.as_str().as_bytes());
     }
-    pilot.journal.log("PM2 successfully stopped");
     leave(&shared, &closing, tasks, &home).await;
     say_goodbye(&farewell);
     if farewell.is_orphaned {

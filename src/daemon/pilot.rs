@@ -76,6 +76,21 @@ pub(crate) struct Pilot {
     logs_retry_at: Option<Duration>,
 }
 
+/// What a pilot is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) shared: Rc<Shared>,
+    pub(crate) journal: Journal,
+    pub(crate) link: Link,
+    pub(crate) launcher: Launcher,
+    pub(crate) dump: Dump,
+    /// For the tasks of the runs.
+    pub(crate) reports_in: mpsc::Sender<ChildReport>,
+    /// The first number that the keeper has not seen for a run.
+    pub(crate) runs_from: u64,
+}
+
 /// Where the list is saved when somebody ends the daemon by a signal.
 #[derive(Debug)]
 pub(crate) struct Dump {
@@ -145,19 +160,20 @@ pub(crate) struct Ears {
 
 impl Pilot {
     /// Manages nothing yet.
-    pub(crate) fn new(
-        shared: &Rc<Shared>,
-        supervisor: Supervisor,
-        journal: Journal,
-        link: Link,
-        launcher: Launcher,
-        dump: Dump,
-        reports_in: mpsc::Sender<ChildReport>,
-        runs_from: u64,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            supervisor,
+            shared,
+            journal,
+            link,
+            launcher,
+            dump,
+            reports_in,
+            runs_from,
+        } = parts;
         Self {
             supervisor,
-            shared: Rc::clone(shared),
+            shared,
             journal,
             link,
             launcher,
@@ -258,7 +274,7 @@ impl Pilot {
     /// How long nothing is due.
     fn pause(&self) -> Duration {
         /// Longer than anybody waits; the timer wants some number.
-        const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
+        const IDLE: Duration = Duration::from_hours(24);
         let deadlines = [
             self.supervisor.deadline(),
             self.stops.deadline(),

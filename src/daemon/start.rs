@@ -15,7 +15,7 @@ use super::child::ChildReport;
 use super::journal::Journal;
 use super::launch::Launcher;
 use super::link::Link;
-use super::pilot::{Dump, Pilot};
+use super::pilot::{Dump, Parts, Pilot};
 use super::report::OWN_VERSION;
 use super::server::Admission;
 use super::shared::Shared;
@@ -28,7 +28,7 @@ use crate::model::Signal;
 /// Everything that is known before the daemon does anything.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    /// The layout of PM2_HOME.
+    /// The layout of `PM2_HOME`.
     pub(crate) home: Home,
     /// Who may connect.
     pub(crate) admission: Admission,
@@ -84,7 +84,7 @@ impl Setup {
         self,
         shared: &Rc<Shared>,
         link: Link,
-        reports: mpsc::Sender<ChildReport>,
+        reports_in: mpsc::Sender<ChildReport>,
         runs_from: u64,
     ) -> Pilot {
         let format = std::env::var("PM2_LOG_DATE_FORMAT").ok();
@@ -99,10 +99,16 @@ impl Setup {
             path: self.home.dump,
             backup: self.home.dump_backup,
         };
-        let supervisor = Supervisor::new(supervisor_config());
-        Pilot::new(
-            shared, supervisor, journal, link, launcher, dump, reports, runs_from,
-        )
+        Pilot::new(Parts {
+            supervisor: Supervisor::new(supervisor_config()),
+            shared: Rc::clone(shared),
+            journal,
+            link,
+            launcher,
+            dump,
+            reports_in,
+            runs_from,
+        })
     }
 }
 

@@ -48,7 +48,10 @@ struct Stop {
     root: Identity,
     /// What members of the tree get that show up later; nothing where only the root is meant.
     tree_signal: Option<i32>,
-    /// Members that lived when last looked at, without the root.
+    /// Everybody who was ever found in the tree, but the root. One that has ended may have left a session or children behind by
+    /// which others are found.
+    known: Vec<Identity>,
+    /// Those of them that lived when last looked at.
     rest: Vec<Identity>,
     is_root_gone: bool,
 }
@@ -73,6 +76,7 @@ impl Stops {
             let stop = self.runs.entry(run).or_insert(Stop {
                 root,
                 tree_signal: None,
+                known: Vec::new(),
                 rest: Vec::new(),
                 is_root_gone: false,
             });
@@ -92,7 +96,7 @@ impl Stops {
                 }
             };
             if let (Some(signal), Some(snapshot)) = (stop.tree_signal, &snapshot) {
-                stop.rest = members(snapshot, root);
+                stop.find_members(snapshot);
                 signal_all(&stop.rest, signal);
             }
             if let Some(signal) = signal.filter(|_| !stop.is_root_gone) {
@@ -142,7 +146,7 @@ impl Stops {
             let Ok(snapshot) = snapshot.get_or_insert_with(Snapshot::take) else {
                 continue;
             };
-            stop.rest = members(snapshot, stop.root);
+            stop.find_members(snapshot);
             match stop.tree_signal {
                 _ if stop.rest.is_empty() => over.push(*run),
                 Some(signal) => signal_all(&stop.rest, signal),
@@ -156,10 +160,24 @@ impl Stops {
     }
 }
 
-fn members(snapshot: &Snapshot, root: Identity) -> Vec<Identity> {
-    let mut tree = snapshot.tree(root);
-    tree.retain(|member| member.pid != root.pid);
-    tree
+impl Stop {
+    /// Looks for everybody in the trees of the root and of those who were ever known, and remembers them.
+    fn find_members(&mut self, snapshot: &Snapshot) {
+        let mut rest: Vec<Identity> = Vec::new();
+        for seed in [self.root].iter().chain(&self.known) {
+            for member in snapshot.tree(*seed) {
+                if member.pid != self.root.pid && !rest.contains(&member) {
+                    rest.push(member);
+                }
+            }
+        }
+        for member in &rest {
+            if !self.known.contains(member) {
+                self.known.push(*member);
+            }
+        }
+        self.rest = rest;
+    }
 }
 
 fn signal_all(members: &[Identity], signal: i32) {

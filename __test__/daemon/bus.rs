@@ -1,0 +1,110 @@
+//! What subscribers of `pub.sock` get, and what slow ones lose.
+
+use serde_json::json;
+
+use super::helper::{Daemon, wait_for};
+
+// Protects: the order that dashboards rely on (protocol.md 4.2).
+#[test]
+fn a_start_and_a_stop_are_told_in_pm2s_order() {
+    let daemon = Daemon::start();
+    let mut bus = daemon.bus();
+    let mut client = daemon.client();
+    daemon.start_shell(&mut client, "told", "exec sleep 1000", &json!({}));
+    client.ok("stopProcessId", json!([0]));
+    client.call(
+        "notifyByProcessId",
+        json!([{"id": 0, "action_name": "stop", "manually": true}]),
+    );
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last| last != "stop stopped") {
+        let (name, payload) = bus.next().unwrap();
+        if name == "process:event" {
+            assert!(
+                payload["process"].get("env").is_none(),
+                "environments are not published as such"
+            );
+            assert!(payload["at"].is_u64());
+            let (event, status) = (&payload["event"], &payload["process"]["status"]);
+            told.push(format!(
+                "{} {}",
+                event.as_str().unwrap(),
+                status.as_str().unwrap()
+            ));
+        }
+    }
+    let wanted = [
+        "online launching",
+        "start online",
+        "exit stopping",
+        "exit stopped",
+        "stop stopped",
+    ];
+    assert_eq!(told, wanted);
+}
+
+// Protects: output on the bus is what the file gets, with its sender.
+#[test]
+fn output_is_published_with_its_process() {
+    let daemon = Daemon::start();
+    let mut bus = daemon.bus();
+    let mut client = daemon.client();
+    daemon.start_shell(
+        &mut client,
+        "talker",
+        "echo héllo; echo oops >&2; exec sleep 1000",
+        &json!({}),
+    );
+    let (mut out, mut err) = (None, None);
+    while out.is_none() || err.is_none() {
+        let (name, payload) = bus.next().unwrap();
+        match name.as_str() {
+            "log:out" => out = Some(payload),
+            "log:err" => err = Some(payload),
+            _ => {}
+        }
+    }
+    let out = out.unwrap();
+    let process = json!({"pm_id": 0, "name": "talker", "rev": null, "namespace": "default"});
+    assert_eq!(
+        (&out["process"], &out["data"]),
+        (&process, &json!("héllo\n"))
+    );
+    assert_eq!(err.unwrap()["data"], "oops\n");
+    assert_eq!(daemon.out_log("talker"), "héllo\n");
+}
+
+// Protects: one subscriber that sleeps costs bounded memory and learns what it lost; apps, files and others notice nothing.
+#[test]
+fn a_slow_subscriber_is_told_what_it_lost_and_nobody_else_notices() {
+    let daemon = Daemon::start();
+    let mut slow = daemon.bus();
+    let mut quick = daemon.bus();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = 0;
+        loop {
+            let (name, payload) = quick.next().unwrap();
+            assert_ne!(name, "pm2:dropped");
+            if name == "log:out" {
+                bytes += payload["data"].as_str().unwrap().len();
+            } else if name == "process:event" && payload["event"] == "exit" {
+                return bytes;
+            }
+        }
+    });
+    let mut client = daemon.client();
+    let text =
+        "i=0; while [ $i -lt 480 ]; do head -c 65536 /dev/zero | tr '\\0' x; i=$((i+1)); done";
+    daemon.start_shell(&mut client, "flood", text, &json!({"autorestart": false}));
+    assert_eq!(reader.join().unwrap(), 480 * 65536);
+    wait_for("the whole log", || {
+        (daemon.out_log("flood").len() == 480 * 65536).then_some(())
+    });
+    let dropped = slow.named("pm2:dropped");
+    assert!(dropped["count"].as_u64().unwrap() > 10, "{dropped}");
+    assert_eq!(
+        dropped["count"], dropped["logs"],
+        "only log lines were lost"
+    );
+    slow.until(|name, payload| name == "process:event" && payload["event"] == "exit");
+}
