@@ -4,39 +4,29 @@
 //! everything that was written before it has been read. Processes that inherited a pipe are read until they close it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::unistd::pipe2;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 
+use super::ends::{OurEnds, Share};
 use super::lines::{Chunk, RunLog, Stream};
+use super::outgoing::{Outgoing, OutgoingFull};
 use super::shared::{Shared, watch};
 use crate::host::handles;
 use crate::model::{AppMessage, Exit, RunId};
 use crate::wire::ipc;
 
-/// What stdout and stderr may hold before the app's write waits: a burst costs neither the app nor the other apps anything.
-const PIPE_BYTES: i32 = 1024 * 1024;
-/// Without privileges, large pipes count against a limit that every program of the user shares; past it the kernel
-/// gives all of them tiny pipes. So only so many pipes of ours are large then.
-const LARGE_PIPES_MAX: u32 = 24;
 /// Reads from one run before the others get their turn.
 const READS_PER_TURN: usize = 4;
 /// Bytes read from one stream between the exit of the app and the report of it. All that the app itself can have left fits;
 /// a grandchild that floods the pipe cannot hold the report back.
 const LAST_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// What may wait for an app that does not read its channel, or its stdin.
-const OUTGOING_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// What the task of a run tells the pilot.
 #[derive(Debug)]
 pub(crate) enum ChildReport {
@@ -47,67 +37,6 @@ pub(crate) enum ChildReport {
     /// Worth a line in the daemon's log.
     Complaint(RunId, String),
 }
-
-/// stdin, stdout, stderr and channel, for the app.
-pub(crate) type TheirEnds = [OwnedFd; 4];
-
-/// The daemon's side of a run's descriptors.
-#[derive(Debug)]
-pub(crate) struct OurEnds {
-    stdin: OwnedFd,
-    out: OwnedFd,
-    err: OwnedFd,
-    ipc: OwnedFd,
-}
-
-/// Makes the descriptors of runs.
-#[derive(Debug, Default)]
-pub(crate) struct EndsMaker {
-    large_pipes: Cell<u32>,
-}
-
-impl EndsMaker {
-    /// The descriptors of one run.
-    pub(crate) fn make(&self) -> io::Result<(OurEnds, TheirEnds)> {
-        let (stdin_read, stdin_write) = pipe2(OFlag::O_CLOEXEC)?;
-        let (out_read, out_write) = pipe2(OFlag::O_CLOEXEC)?;
-        let (err_read, err_write) = pipe2(OFlag::O_CLOEXEC)?;
-        let (ipc_ours, ipc_theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::Stream,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )?;
-        for pipe in [&out_read, &err_read] {
-            self.enlarge(pipe);
-        }
-        for end in [&stdin_write, &out_read, &err_read, &ipc_ours] {
-            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        }
-        let ours = OurEnds {
-            stdin: stdin_write,
-            out: out_read,
-            err: err_read,
-            ipc: ipc_ours,
-        };
-        Ok((ours, [stdin_read, out_write, err_write, ipc_theirs]))
-    }
-
-    /// A refusal is no error: a small pipe works too, the app's writes just wait sooner.
-    fn enlarge(&self, pipe: &OwnedFd) {
-        let is_free = nix::unistd::geteuid().is_root();
-        if is_free || self.large_pipes.get() < LARGE_PIPES_MAX {
-            self.large_pipes
-                .set(self.large_pipes.get().saturating_add(1));
-            let _unused = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
-        }
-    }
-}
-
-/// What goes to an app that has not read it yet is full.
-#[derive(Debug, thiserror::Error)]
-#[error("the process does not read what it is sent")]
-pub(crate) struct OutgoingFull;
 
 /// The pilot's hold on the task of a run.
 #[derive(Clone)]
@@ -127,39 +56,6 @@ struct ChildState {
     to_ipc: RefCell<Outgoing>,
     to_stdin: RefCell<Outgoing>,
     wake: Notify,
-}
-
-/// Bytes on their way to an app. The first entry may have been sent in part.
-#[derive(Default)]
-struct Outgoing {
-    parts: VecDeque<Vec<u8>>,
-    sent_of_first: usize,
-    bytes: usize,
-}
-
-impl Outgoing {
-    fn push(&mut self, part: Vec<u8>) -> Result<(), OutgoingFull> {
-        // One message of any size may wait alone, or it could never be sent.
-        if self.bytes > 0 && self.bytes + part.len() > OUTGOING_BYTES_MAX {
-            return Err(OutgoingFull);
-        }
-        self.bytes += part.len();
-        self.parts.push_back(part);
-        Ok(())
-    }
-
-    fn write_with(&mut self, write: impl Fn(&[u8]) -> io::Result<usize>) -> io::Result<()> {
-        while let Some(part) = self.parts.front() {
-            self.sent_of_first += write(&part[self.sent_of_first..])?;
-            if self.sent_of_first == part.len() {
-                self.bytes -= part.len();
-                self.sent_of_first = 0;
-                self.parts.pop_front();
-            }
-        }
-        self.parts = VecDeque::new();
-        Ok(())
-    }
 }
 
 impl Child {
@@ -200,6 +96,8 @@ pub(crate) struct Run {
     decoder: ipc::Decoder,
     /// Descriptors that came and whose line has not been seen yet.
     handles: Vec<OwnedFd>,
+    /// Given back with the pipes.
+    _share: Share,
 }
 
 impl fmt::Debug for Run {
@@ -243,6 +141,7 @@ impl Run {
             out,
             err,
             ipc,
+            share,
         } = ends;
         let readable = |fd| watch(fd, Interest::READABLE).map(Some);
         let child = Child {
@@ -261,6 +160,7 @@ impl Run {
             ipc: Some(watch(ipc, Interest::READABLE | Interest::WRITABLE)?),
             decoder: ipc::Decoder::default(),
             handles: Vec::new(),
+            _share: share,
         };
         Ok((run, child))
     }
@@ -308,7 +208,7 @@ impl Run {
             }
         }
         async fn writable(fd: Option<&AsyncFd<OwnedFd>>, outgoing: &RefCell<Outgoing>) {
-            let is_waiting = !outgoing.borrow().parts.is_empty();
+            let is_waiting = !outgoing.borrow().is_empty();
             match fd {
                 Some(fd) if is_waiting => drop(fd.writable().await),
                 _ => std::future::pending().await,

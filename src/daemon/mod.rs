@@ -6,6 +6,7 @@
 mod bus;
 mod child;
 mod dates;
+mod ends;
 mod journal;
 mod launch;
 mod lines;
@@ -13,9 +14,11 @@ mod link;
 mod logs;
 mod methods;
 mod outbox;
+mod outgoing;
 mod perform;
 mod pilot;
 mod report;
+mod runs;
 mod server;
 mod several;
 mod shared;
@@ -105,14 +108,15 @@ async fn serve(setup: Setup, keeper: OwnedFd, ready: &[File]) -> Result<ExitCode
     let hello = tokio::time::timeout(HELLO_MAX, meet(&mut link)).await;
     let hello = hello.map_err(|_| DaemonError::Silence)??;
 
+    setup.install_preload()?;
     let shared = Shared::new();
     let (commands, commands_out) = mpsc::channel(pilot::COMMANDS_MAX);
     let (reports, reports_out) = mpsc::channel(pilot::REPORTS_MAX);
-    let (closing, is_closing) = watch::channel(false);
+    let (closing, left) = watch::channel(false);
     let server = Server {
         shared: Rc::clone(&shared),
         commands,
-        closing: is_closing,
+        closing: left,
         admission: setup.admission,
         tasks: Rc::new(RefCell::new(JoinSet::new())),
     };
@@ -128,13 +132,12 @@ async fn serve(setup: Setup, keeper: OwnedFd, ready: &[File]) -> Result<ExitCode
     let tasks = Rc::clone(&server.tasks);
     drop(server);
 
-    setup.install_preload()?;
     let mut pilot = setup.pilot(&shared, link, reports, hello.runs_from);
     pilot.greet(&home, hello.keeper);
-    let line = serde_json::json!({
+    let success = serde_json::json!({
         "online": true, "success": true, "pid": hello.keeper, "pm2_version": COMPATIBLE_VERSION,
     });
-    tell(ready, &line.to_string());
+    tell(ready, &success.to_string());
     pilot.link.send(Request::Ready)?;
 
     let ears = Ears {

@@ -10,23 +10,23 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::child::{Child, ChildReport, EndsMaker, OurEnds, Run};
+use super::child::ChildReport;
+use super::ends::EndsMaker;
 use super::journal::Journal;
-use super::launch::{self, Launcher};
-use super::lines::RunLog;
+use super::launch::Launcher;
 use super::link::{Link, LinkError};
 use super::logs;
 use super::methods::{Command, Order, Shape};
 use super::outbox::ReplyTo;
 use super::report::{self, SystemSampler};
+use super::runs::RunRecord;
 use super::shared::Shared;
 use super::stops::{Ending, Stops};
 use crate::core::{Call, Input, Supervisor};
 use crate::host::paths::Home;
-use crate::host::tree::Identity;
 use crate::host::usage::Sampler;
 use crate::keeper::proto::Report;
-use crate::model::{BusEvent, Exit, Pid, PmId, RunId, Signal, Ticket, Usage};
+use crate::model::{BusEvent, Pid, PmId, RunId, Ticket, Usage};
 
 /// Inputs taken in one turn. What they ask for is carried out together, above all the look at the process table.
 const INPUTS_PER_TURN: usize = 256;
@@ -72,7 +72,7 @@ pub(crate) struct Pilot {
     pub(super) reports_in: mpsc::Sender<ChildReport>,
     pub(super) started_at_ms: u64,
     /// What the keeper adds to run numbers: it may have seen those of an earlier daemon, and none may come again.
-    runs_from: u64,
+    pub(super) runs_from: u64,
     logs_retry_at: Option<Duration>,
 }
 
@@ -117,36 +117,6 @@ pub(crate) enum Waiter {
     Part(Rc<RefCell<super::several::Progress>>),
     /// The end of the daemon.
     End,
-}
-
-/// One run, as far as the pilot is concerned.
-#[derive(Debug)]
-pub(crate) struct RunRecord {
-    pub(super) stage: Stage,
-    /// What is executed, for error texts.
-    pub(super) program: Box<str>,
-    pub(super) cwd: Box<str>,
-    /// For its package's version.
-    pub(super) script: Box<str>,
-}
-
-/// How far a run has come.
-#[derive(Debug)]
-pub(crate) enum Stage {
-    /// The keeper has been asked.
-    Spawning(Box<Prepared>),
-    /// It has a process.
-    Alive { root: Identity, child: Child },
-    /// The process has ended; others of its tree may live.
-    Over { root: Identity },
-}
-
-/// What waits for the process.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(super) ends: OurEnds,
-    pub(super) log: RunLog,
-    pub(super) log_prefix: String,
 }
 
 /// What the pilot listens to.
@@ -320,130 +290,6 @@ impl Pilot {
         }
     }
 
-    fn keeper_reports(&mut self, report: Report) {
-        match report {
-            Report::Spawned { run, pid } => {
-                if let Some(run) = self.own_run(run) {
-                    self.spawned(run, pid);
-                }
-            }
-            Report::SpawnFailed { run, failure } => {
-                if let Some(run) = self.own_run(run)
-                    && let Some(record) = self.runs.remove(&run)
-                {
-                    let reason = launch::reason(failure, &record.program, &record.cwd);
-                    self.inputs.push_back(Input::SpawnFailed { run, reason });
-                }
-            }
-            Report::Exited(ended) => {
-                self.sampler.borrow_mut().forget(ended.pid);
-                let record = self.own_run(ended.run).and_then(|run| self.runs.get(&run));
-                if let Some(Stage::Alive { child, .. }) = record.map(|record| &record.stage) {
-                    child.exited(exit_of(ended.status));
-                }
-            }
-            Report::Shutdown => {
-                self.save_list();
-                self.end("SIGNAL", None, None);
-            }
-            Report::ReloadLogs => self.reload_logs(),
-            Report::StoreRefused { key } => {
-                self.journal
-                    .error(&format!("the keeper could not store {key}"));
-            }
-            // Nothing is stored yet, and a keeper says Hello once.
-            Report::Hello { .. } | Report::Give { .. } | Report::GiveEnd => {}
-        }
-    }
-
-    /// The keeper's number of a run.
-    pub(super) fn keeper_run(&self, run: RunId) -> u64 {
-        run.0 + self.runs_from
-    }
-
-    /// The run with the keeper's number; nothing for those of an earlier daemon.
-    fn own_run(&self, run: u64) -> Option<RunId> {
-        run.checked_sub(self.runs_from).map(RunId)
-    }
-
-    fn spawned(&mut self, run: RunId, pid: i32) {
-        let Some(record) = self.runs.get_mut(&run) else {
-            return;
-        };
-        // It may have ended already; then the number still names what is left of its session.
-        let root = Identity::of(pid).unwrap_or(Identity {
-            pid,
-            start: u64::MAX,
-        });
-        let version = launch::package_version(&record.script);
-        let Stage::Spawning(prepared) = std::mem::replace(&mut record.stage, Stage::Over { root })
-        else {
-            return;
-        };
-        let Prepared {
-            ends,
-            log,
-            log_prefix,
-        } = *prepared;
-        match Run::new(run, ends, log, log_prefix, &self.shared, &self.reports_in) {
-            Ok((task, child)) => {
-                record.stage = Stage::Alive { root, child };
-                self.run_tasks.spawn_local(task.serve());
-            }
-            Err(error) => {
-                // Without its pipes it cannot be looked after. This has never been seen; the loop refuses a descriptor only when
-                // the kernel is out of memory.
-                self.journal
-                    .error(&format!("cannot watch the process {pid}: {error}"));
-                let _gone = root.signal(Signal::KILL.0);
-                self.inputs.push_back(Input::Spawned {
-                    run,
-                    pid: Pid(pid),
-                    version,
-                });
-                self.inputs.push_back(Input::Exited {
-                    run,
-                    exit: Exit::Signal(Signal::KILL),
-                });
-                self.inputs.push_back(Input::Drained { run });
-                self.runs.remove(&run);
-                return;
-            }
-        }
-        self.inputs.push_back(Input::Spawned {
-            run,
-            pid: Pid(pid),
-            version,
-        });
-    }
-
-    fn child_reports(&mut self, report: ChildReport) {
-        match report {
-            ChildReport::Message(run, message) => {
-                self.inputs.push_back(Input::Message { run, message });
-            }
-            ChildReport::Exited(run, exit) => {
-                self.inputs.push_back(Input::Exited { run, exit });
-                if let Some(record) = self.runs.get_mut(&run)
-                    && let Stage::Alive { root, .. } = record.stage
-                {
-                    record.stage = Stage::Over { root };
-                }
-                if self.stops.root_gone(run) {
-                    self.drained(run);
-                }
-            }
-            ChildReport::Complaint(run, text) => {
-                self.journal.error(&format!("run {run}: {text}"));
-            }
-        }
-    }
-
-    fn drained(&mut self, run: RunId) {
-        self.runs.remove(&run);
-        self.inputs.push_back(Input::Drained { run });
-    }
-
     fn obey(&mut self, command: Command) {
         let Command { order, reply, peer } = command;
         match order {
@@ -496,7 +342,7 @@ impl Pilot {
         self.supervisor.write_list(out, &usage);
     }
 
-    fn reload_logs(&self) {
+    pub(super) fn reload_logs(&self) {
         self.journal.log("Reloading all logs...");
         self.journal.reopen();
         self.shared.logs.reload();
@@ -504,7 +350,7 @@ impl Pilot {
     }
 
     /// Stops everything, and then the daemon. Asked again while that goes on, it only remembers who else is to be told.
-    fn end(&mut self, by: &str, sigquit: Option<i32>, reply: Option<ReplyTo>) {
+    pub(super) fn end(&mut self, by: &str, sigquit: Option<i32>, reply: Option<ReplyTo>) {
         if let Some(killing) = &mut self.killing {
             killing.sigquit.extend(sigquit);
             killing.replies.extend(reply);
@@ -525,14 +371,6 @@ impl Pilot {
         });
         let input = self.call(Call::KillAll, Waiter::End);
         self.inputs.push_back(input);
-    }
-}
-
-fn exit_of(status: std::process::ExitStatus) -> Exit {
-    use std::os::unix::process::ExitStatusExt as _;
-    match (status.code(), status.signal()) {
-        (_, Some(signal)) => Exit::Signal(Signal(signal)),
-        (code, None) => Exit::Code(code.unwrap_or(0)),
     }
 }
 

@@ -1,0 +1,93 @@
+//! The descriptors of a run, both sides of them.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::pipe2;
+
+/// What stdout and stderr may hold before the app's write waits: a burst costs neither the app nor the other apps anything.
+const PIPE_BYTES: i32 = 1024 * 1024;
+/// Without privileges, large pipes count against a limit that every program of the user shares; past it the kernel
+/// gives all of them tiny pipes. So only so many pipes of ours are large then.
+const LARGE_PIPES_MAX: u32 = 24;
+/// stdin, stdout, stderr and channel, for the app.
+pub(crate) type TheirEnds = [OwnedFd; 4];
+
+/// The daemon's side of a run's descriptors.
+#[derive(Debug)]
+pub(crate) struct OurEnds {
+    pub(super) stdin: OwnedFd,
+    pub(super) out: OwnedFd,
+    pub(super) err: OwnedFd,
+    pub(super) ipc: OwnedFd,
+    /// Given back when the pipes are closed.
+    pub(super) share: Share,
+}
+
+/// How many large pipes a run holds of those that are allowed.
+#[derive(Debug)]
+pub(crate) struct Share {
+    all: Rc<Cell<u32>>,
+    held: u32,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.all.set(self.all.get() - self.held);
+    }
+}
+
+/// Makes the descriptors of runs.
+#[derive(Debug, Default)]
+pub(crate) struct EndsMaker {
+    large_pipes: Rc<Cell<u32>>,
+}
+
+impl EndsMaker {
+    /// The descriptors of one run.
+    pub(crate) fn make(&self) -> io::Result<(OurEnds, TheirEnds)> {
+        let (stdin_read, stdin_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (out_read, out_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (err_read, err_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (ipc_ours, ipc_theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::Stream,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        let mut share = Share {
+            all: Rc::clone(&self.large_pipes),
+            held: 0,
+        };
+        for pipe in [&out_read, &err_read] {
+            share.enlarge(pipe);
+        }
+        for end in [&stdin_write, &out_read, &err_read, &ipc_ours] {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        let ours = OurEnds {
+            stdin: stdin_write,
+            out: out_read,
+            err: err_read,
+            ipc: ipc_ours,
+            share,
+        };
+        Ok((ours, [stdin_read, out_write, err_write, ipc_theirs]))
+    }
+}
+
+impl Share {
+    /// A refusal is no error: a small pipe works too, the app's writes just wait sooner.
+    fn enlarge(&mut self, pipe: &OwnedFd) {
+        let is_free = nix::unistd::geteuid().is_root();
+        if is_free || self.all.get() < LARGE_PIPES_MAX {
+            self.held += 1;
+            self.all.set(self.all.get() + 1);
+            let _unused = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
+        }
+    }
+}

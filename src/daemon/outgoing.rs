@@ -1,0 +1,92 @@
+//! What is on its way to an app, over its channel or its stdin.
+
+use std::collections::VecDeque;
+use std::io;
+
+/// What may wait for an app that does not read its channel, or its stdin.
+const OUTGOING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What goes to an app that has not read it yet is full.
+#[derive(Debug, thiserror::Error)]
+#[error("the process does not read what it is sent")]
+pub(crate) struct OutgoingFull;
+
+/// Bytes on their way to an app. The first entry may have been sent in part.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    parts: VecDeque<Vec<u8>>,
+    sent_of_first: usize,
+    bytes: usize,
+}
+
+impl Outgoing {
+    /// Queues a part behind the others.
+    pub(crate) fn push(&mut self, part: Vec<u8>) -> Result<(), OutgoingFull> {
+        // One message of any size may wait alone, or it could never be sent.
+        if self.bytes > 0 && self.bytes + part.len() > OUTGOING_BYTES_MAX {
+            return Err(OutgoingFull);
+        }
+        self.bytes += part.len();
+        self.parts.push_back(part);
+        Ok(())
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Hands what waits to `write`, which says how much it took, until it fails or nothing is left.
+    pub(crate) fn write_with(
+        &mut self,
+        write: impl Fn(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        while let Some(part) = self.parts.front() {
+            self.sent_of_first += write(&part[self.sent_of_first..])?;
+            if self.sent_of_first == part.len() {
+                self.bytes -= part.len();
+                self.sent_of_first = 0;
+                self.parts.pop_front();
+            }
+        }
+        self.parts = VecDeque::new();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Protects: a torn line is fatal to a Node child, so what is left of one goes on where it stopped.
+    #[test]
+    fn a_partial_write_goes_on_where_it_stopped() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(b"hello\n".to_vec()).unwrap();
+        outgoing.push(b"you\n".to_vec()).unwrap();
+        let got = std::cell::RefCell::new(Vec::new());
+        let take = |bytes: &[u8]| {
+            if got.borrow().len() == 3 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            got.borrow_mut().extend_from_slice(&bytes[..3]);
+            Ok(3)
+        };
+        assert!(outgoing.write_with(take).is_err());
+        let rest = |bytes: &[u8]| {
+            got.borrow_mut().extend_from_slice(bytes);
+            Ok(bytes.len())
+        };
+        outgoing.write_with(rest).unwrap();
+        assert_eq!(*got.borrow(), b"hello\nyou\n");
+        assert!(outgoing.is_empty());
+    }
+
+    // Protects: an app that does not read costs a bounded amount, and one message of any size can be sent.
+    #[test]
+    fn a_full_queue_is_an_error() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(vec![0; OUTGOING_BYTES_MAX + 1]).unwrap();
+        assert!(outgoing.push(vec![0]).is_err());
+    }
+}
