@@ -166,7 +166,8 @@ async function until(condition, what = condition.toString()) {
 }
 
 function isLaunched(home) {
-  return fs.existsSync(path.join(home, 'pm2.pid')) || living(home).size > 0;
+  // A daemon on its way out has removed its pid file; asking it again would launch another.
+  return fs.existsSync(path.join(home, 'pm2.pid'));
 }
 
 /** Ends the daemon of a home through an instance of its own. */
