@@ -70,22 +70,41 @@ describe('configuration files', () => {
     ['apps.yml', 'apps:\n  - name: web\n    script: args.js\n    args: x\n'],
     ['apps.yaml', '- name: web\n  script: ./args.js\n  args: [x]\n'],
   ];
-  // The published pm2 requires `.mjs`, which Jest's module system cannot do.
-  const usable = APPS.filter(([name]) => !(isReference && name.endsWith('.mjs')));
+  // In a process of its own: Jest has its own module system, which neither imports nor forgets a module.
+  const start = (file) => `
+    const pm2 = require(process.env.PM2_UNDER_TEST);
+    pm2.start(${JSON.stringify(file)}, (error) => {
+      if (error) console.log(error.message);
+      pm2.disconnect();
+    });`;
 
-  test.each(usable)('%s', async (name, text) => {
+  test.each(APPS)('%s', async (name, text) => {
     box.write('args.js', `require(${JSON.stringify(ARGS)})`);
     box.write(name, text);
-    await box.call('start', name);
+    expect(await box.run(start(name))).toMatchObject({ code: 0, stdout: '' });
     expect(await seen('web')).toMatchObject({ argv: ['x'], cwd: box.folder });
   });
 
+  testOurs('export default', async () => {
+    box.write('app.config.mjs', `export default { apps: [{ name: 'idle', script: ${JSON.stringify(IDLE)} }] };`);
+    await box.run(start('app.config.mjs'));
+    expect(await box.status('idle')).toEqual(['online']);
+  });
+
   test('a file is read afresh each time', async () => {
-    box.write('app.config.js', `module.exports = { apps: [{ name: "a", script: ${JSON.stringify(IDLE)} }] };`);
-    await box.call('start', 'app.config.js');
-    box.write('app.config.js', `module.exports = { apps: [{ name: "b", script: ${JSON.stringify(IDLE)} }] };`);
-    await box.call('start', 'app.config.js');
-    expect((await box.call('list')).map((each) => each.name)).toEqual(['a', 'b']);
+    const { stdout } = await box.run(`
+      const fs = require('fs');
+      const pm2 = require(process.env.PM2_UNDER_TEST);
+      const write = (name) => fs.writeFileSync('app.config.js', 'module.exports = [{ name: "' + name + '", script: ${JSON.stringify(IDLE)} }]');
+      write('a');
+      pm2.start('app.config.js', () => {
+        write('b');
+        pm2.start('app.config.js', () => pm2.list((error, list) => {
+          console.log(list.map((each) => each.name).join());
+          pm2.disconnect();
+        }));
+      });`);
+    expect(stdout).toBe('a,b\n');
   });
 
   test('starting a file again restarts what runs', async () => {
@@ -174,7 +193,7 @@ describe('options', () => {
   });
 
   test('stop_exit_codes and autorestart: false end in stopped', async () => {
-    const script = box.write('three.js', 'process.exitCode = 3; setTimeout(() => {}, 100)');
+    const script = box.write('three.js', 'setTimeout(() => process.exit(3), 100)');
     await box.call('start', { script, name: 'codes', stop_exit_codes: [3] });
     await box.call('start', { script, name: 'never', autorestart: false });
     await until(async () => (await box.call('list')).every((each) => each.pm2_env.status === 'stopped'));
