@@ -1,0 +1,86 @@
+import { expectAssignable, expectError, expectNotAssignable, expectType } from 'tsd';
+import pm2 = require('../..');
+
+// Connections.
+pm2.connect((error) => expectType<Error | null>(error));
+pm2.connect(true, (error, meta) => expectType<string>(meta.rpc_socket_file));
+expectType<Promise<pm2.Connected>>(pm2.connect());
+expectType<void>(pm2.connect(() => {}));
+expectType<Promise<void>>(pm2.disconnect());
+pm2.disconnect();
+pm2.killDaemon((error, result) => expectType<true>(result.success));
+expectError(pm2.connect('yes'));
+
+// The documented forms of start.
+pm2.start('app.js', (error, processes) => {
+  expectType<Error | Error[] | null>(error);
+  expectType<pm2.StartedProcess[]>(processes);
+  expectType<pm2.ProcessStatus>(processes[0].pm2_env.status);
+});
+pm2.start({ script: 'app.js', exec_mode: 'cluster', instances: 4, max_memory_restart: '100M' }, (error, apps) => apps.length);
+pm2.start('app.js', { name: 'web', maxMemoryRestart: '100M', killTimeout: 500, args: ['a'], mergeLogs: true }, () => {});
+pm2.start('app.js', 'options.json', () => {});
+pm2.start([{ script: 'a.js' }, { script: 'b.js', instances: 'max' }]);
+pm2.start({ apps: [{ script: 'a.js', env: { PORT: 3000 }, env_production: { PORT: 80 } }], deploy: {} });
+expectType<Promise<pm2.StartedProcess[]>>(pm2.start('app.js'));
+expectError(pm2.start(5));
+expectError(pm2.start({ script: 5 }));
+expectError(pm2.start({ script: 'a.js', instances: true }));
+expectError(pm2.start({ script: 'a.js', exec_mode: 'both' }));
+expectError(pm2.start({ script: 'a.js', autorestart: 'true' }));
+
+// Options in both spellings.
+expectAssignable<pm2.StartOptions>({ kill_timeout: 1, killTimeout: 1, stopExitCodes: [1], nodeArgs: '--x', logDateFormat: 'YYYY', sourceMapSupport: true });
+expectAssignable<pm2.StartOptions>({ output: 'o', error: 'e', cron: '* * * * *', scriptArgs: ['a'], runAsUser: 1000 });
+expectNotAssignable<pm2.StartOptions>({ killTimeout: 'soon' });
+
+// Operations.
+pm2.restart('web', (error, processes) => expectType<pm2.TouchedProcess[]>(processes));
+pm2.restart(0, { updateEnv: true }, () => {});
+pm2.restart({ script: 'a.js' }, { env: 'production' });
+pm2.reload('all', { parallel: 2 });
+pm2.gracefulReload('web', () => {});
+pm2.stop('web');
+pm2.delete('[]', 'pipe', () => {});
+pm2.scale('web', '+2');
+pm2.reset('all', () => {});
+expectType<Promise<pm2.TouchedProcess[]>>(pm2.stop(1));
+expectError(pm2.restart());
+expectError(pm2.stop('web', 5));
+
+// Reading.
+pm2.list((error, list) => {
+  expectType<pm2.ProcessDescription[]>(list);
+  expectType<number>(list[0].monit.memory);
+  expectType<string>(list[0].pm2_env.pm_out_log_path);
+});
+expectType<Promise<pm2.ProcessDescription[]>>(pm2.describe('web'));
+expectType<Promise<number[]>>(pm2.getPID());
+pm2.getPID('web', (error, pids) => expectType<number[]>(pids));
+expectType<Promise<string>>(pm2.getVersion());
+
+// Messages and the bus.
+pm2.launchBus((error, bus, socket) => {
+  expectType<pm2.Bus>(bus);
+  bus.on('log:out', (packet) => expectType<string>(packet.data));
+  bus.on('process:event', (packet) => expectType<boolean>(packet.manually));
+  bus.on('log:*', (type, packet) => expectType<'out' | 'err' | 'PM2'>(type));
+  bus.on('*', (event, packet) => expectType<string>(event));
+  bus.on('my:event', (packet) => packet.anything);
+  bus.off('my:event').close();
+  socket.close();
+});
+expectType<Promise<pm2.Bus>>(pm2.launchBus());
+pm2.sendDataToProcessId({ type: 'process:msg', data: { some: 'data' }, topic: 'x', id: 0 }, (error, sent) => expectType<true>(sent.success));
+pm2.sendDataToProcessId(0, { data: 1, topic: true });
+pm2.sendLineToStdin(0, 'line', (error, sent) => expectType<string>(sent.line));
+pm2.sendSignalToProcessName('SIGUSR2', 'web');
+expectType<Promise<pm2.Reply[]>>(pm2.trigger('web', 'action', { any: 'thing' }));
+expectError(pm2.sendDataToProcessId({ data: 1, topic: 'x' }));
+
+// Other instances, and the lower half.
+const other = new pm2.custom({ pm2_home: '/tmp/home', daemon_mode: false });
+expectType<pm2.API>(other);
+other.Client.executeRemote('getMonitorData', {}, (error, list) => list.length);
+other.Client.pingDaemon((isAlive) => expectType<boolean>(isAlive));
+expectError(new pm2.custom({ home: '/tmp' }));

@@ -1,0 +1,549 @@
+// Types of pm2's programmatic API. Every method takes its callback last, calls it exactly once with `null` or an error first, and
+// gives a promise when there is no callback. Nothing prints and nothing ends the process.
+
+declare const pm2: pm2.Instance;
+export = pm2;
+
+declare namespace pm2 {
+  // ---------------------------------------------------------------------------------------------------------------- The API
+
+  /** A connection to one daemon. `require('pm2')` is one; `new pm2.custom(options)` makes another. */
+  interface API {
+    readonly Client: Client;
+    daemon_mode: boolean;
+    pm2_home: string;
+    cwd: string;
+    public_key: string | null;
+    secret_key: string | null;
+    machine_name: string | null;
+    readonly pm2_configuration: Record<string, unknown>;
+
+    /** Connects to the daemon of this home, launching it if none answers. Connecting twice is connecting once. */
+    connect(callback: Callback<Connected>): void;
+    connect(noDaemonMode: boolean, callback: Callback<Connected>): void;
+    /** @param noDaemonMode true: a daemon that is launched ends with this process, and so do its apps */
+    connect(noDaemonMode?: boolean): Promise<Connected>;
+
+    /** Closes the connection and every bus, so that the script can end. The daemon and its apps go on. */
+    disconnect(callback: Callback<void>): void;
+    disconnect(): Promise<void>;
+    close(callback: Callback<void>): void;
+    close(): Promise<void>;
+
+    /** Stops every app and ends the daemon. */
+    kill(callback: Callback<Success>): void;
+    kill(): Promise<Success>;
+    killDaemon(callback: Callback<Success>): void;
+    killDaemon(): Promise<Success>;
+
+    /**
+     * Starts a script, an app, several apps, or what a configuration file (`.json`, `.yml`, `.yaml`, `.config.js`, `.cjs`, `.mjs`) declares.
+     * When some of several apps fail, the error is an array (a promise is rejected with an AggregateError) and the value holds the others.
+     */
+    start(what: StartTarget, callback: StartCallback): void;
+    start(what: StartTarget, options: StartOptions | string, callback: StartCallback): void;
+    /** @param options for `what`; with a script also the name of a JSON or JavaScript file that holds them */
+    start(what: StartTarget, options?: StartOptions | string): Promise<StartedProcess[]>;
+
+    /** Stops and starts again; starts what is stopped. */
+    restart(target: Target, callback: Callback<TouchedProcess[]>): void;
+    restart(target: Target, options: RestartOptions, callback: Callback<TouchedProcess[]>): void;
+    restart(target: Target, options?: RestartOptions): Promise<TouchedProcess[]>;
+
+    /** In cluster mode the new instance is ready before the old one goes; in fork mode a restart. */
+    reload(target: Target, callback: Callback<TouchedProcess[]>): void;
+    reload(target: Target, options: RestartOptions, callback: Callback<TouchedProcess[]>): void;
+    reload(target: Target, options?: RestartOptions): Promise<TouchedProcess[]>;
+
+    /** A reload whose old instance is sent the message `shutdown` first. */
+    gracefulReload(target: Target, callback: Callback<TouchedProcess[]>): void;
+    gracefulReload(target: Target, options: RestartOptions, callback: Callback<TouchedProcess[]>): void;
+    gracefulReload(target: Target, options?: RestartOptions): Promise<TouchedProcess[]>;
+
+    /** Ends the processes and keeps them in the list. */
+    stop(target: Target, callback: Callback<TouchedProcess[]>): void;
+    stop(target: Target): Promise<TouchedProcess[]>;
+
+    /** Ends the processes and forgets them. */
+    delete(target: Target, callback: Callback<TouchedProcess[]>): void;
+    delete(json: string, via: 'pipe', callback: Callback<TouchedProcess[]>): void;
+    delete(target: Target, via?: 'pipe'): Promise<TouchedProcess[]>;
+
+    /** @param count in total, or `'+2'` more, or `'-1'` less */
+    scale(name: string, count: number | string, callback: Callback<Success>): void;
+    scale(name: string, count: number | string): Promise<Success>;
+
+    /** Sets the counts of restarts back to 0. */
+    reset(target: NameOrId, callback: Callback<Success>): void;
+    reset(target: NameOrId): Promise<Success>;
+
+    /** Every process, by ascending id. */
+    list(callback: Callback<ProcessDescription[]>): void;
+    list(options: object, callback: Callback<ProcessDescription[]>): void;
+    list(options?: object): Promise<ProcessDescription[]>;
+
+    /** The processes of that name, or the one with that id; `[]` when there is none. */
+    describe(process: NameOrId, callback: Callback<ProcessDescription[]>): void;
+    describe(process: NameOrId): Promise<ProcessDescription[]>;
+
+    getProcessIdByName(name: string, callback: Callback<number[]>): void;
+    getProcessIdByName(name: string): Promise<number[]>;
+
+    /** Pids; 0 for what is stopped. All of them without a name. */
+    getPID(callback: Callback<number[]>): void;
+    getPID(name: NameOrId, callback: Callback<number[]>): void;
+    getPID(name?: NameOrId): Promise<number[]>;
+
+    /** The version of pm2 that the daemon is compatible with. */
+    getVersion(callback: Callback<string>): void;
+    getVersion(): Promise<string>;
+    ping(callback: Callback<{ msg: 'pong' }>): void;
+    ping(): Promise<{ msg: 'pong' }>;
+
+    /** Saves the list of processes. An empty one only with `force`. */
+    dump(callback: Callback<Success>): void;
+    dump(force: boolean, callback: Callback<Success>): void;
+    dump(force?: boolean): Promise<Success>;
+
+    /** Empties log files. */
+    flush(callback: Callback<ProcessDescription[]>): void;
+    flush(process: NameOrId, callback: Callback<ProcessDescription[]>): void;
+    flush(process?: NameOrId): Promise<ProcessDescription[]>;
+
+    /** Opens every log file anew, for a tool that has moved them away. */
+    reloadLogs(callback: Callback<object>): void;
+    reloadLogs(): Promise<object>;
+
+    /** Opens the bus. Nothing that is published after the callback is missed. */
+    launchBus(callback: (error: Error | null, bus: Bus, socket: BusSocket) => void): void;
+    launchBus(): Promise<Bus>;
+
+    /** The app gets the whole packet as a message. */
+    sendDataToProcessId(packet: Packet & { id: number | string }, callback: Callback<Sent>): void;
+    sendDataToProcessId(packet: Packet & { id: number | string }): Promise<Sent>;
+    sendDataToProcessId(id: number | string, packet: Packet, callback: Callback<Sent>): void;
+    sendDataToProcessId(id: number | string, packet: Packet): Promise<Sent>;
+
+    /** @param separator ends the line; default `\n` */
+    sendLineToStdin(id: number | string, line: string, callback: Callback<SentLine>): void;
+    sendLineToStdin(id: number | string, line: string, separator: string | undefined, callback: Callback<SentLine>): void;
+    sendLineToStdin(id: number | string, line: string, separator?: string): Promise<SentLine>;
+
+    sendSignalToProcessName(signal: SignalName, name: string, callback: Callback<ProcessDescription[]>): void;
+    sendSignalToProcessName(signal: SignalName, name: string): Promise<ProcessDescription[]>;
+    sendSignalToProcessId(signal: SignalName, id: number | string, callback: Callback<ProcessDescription[]>): void;
+    sendSignalToProcessId(signal: SignalName, id: number | string): Promise<ProcessDescription[]>;
+
+    /** Calls an action that an app has registered, without waiting for its answer. */
+    msgProcess(command: ActionCall, callback: Callback<Reached>): void;
+    msgProcess(command: ActionCall): Promise<Reached>;
+
+    /** Calls an action and collects the answer of every process that has it. */
+    trigger(target: NameOrId, action: string, callback: Callback<Reply[]>): void;
+    trigger(target: NameOrId, action: string, params: unknown, callback: Callback<Reply[]>): void;
+    trigger(target: NameOrId, action: string, params?: unknown): Promise<Reply[]>;
+
+    monitorState(state: 'monitor' | 'unmonitor', target: NameOrId, callback: Callback<void>): void;
+    monitorState(state: 'monitor' | 'unmonitor', target: NameOrId): Promise<void>;
+  }
+
+  /** What `require('pm2')` is. */
+  interface Instance extends API {
+    readonly custom: APIConstructor;
+  }
+
+  type APIConstructor = new (options?: APIOptions) => API;
+
+  interface APIOptions {
+    /** Base of relative scripts and configuration files. Default: `process.cwd()`. */
+    cwd?: string;
+    /** The home. Default: `$PM2_HOME`, else `~/.pm2`. */
+    pm2_home?: string;
+    /** False: the daemon ends with this process. Default: true. */
+    daemon_mode?: boolean;
+    /** A random home; `daemon_mode` is then false unless given. */
+    independent?: boolean;
+    public_key?: string;
+    secret_key?: string;
+    machine_name?: string;
+  }
+
+  /** The lower half of the API: the daemon's RPC methods by name, and lists. */
+  interface Client {
+    readonly conf: Record<string, unknown>;
+    readonly rpc_socket_file: string;
+    readonly pub_socket_file: string;
+    daemon_mode: boolean;
+    pm2_home: string;
+
+    start(callback: Callback<Connected>): void;
+    start(): Promise<Connected>;
+    launchRPC(callback: Callback<Connected>): void;
+    launchRPC(): Promise<Connected>;
+    close(callback: Callback<void>): void;
+    close(): Promise<void>;
+    /** Calls back with one boolean and no error. Never launches a daemon. */
+    pingDaemon(callback: (isAlive: boolean) => void): void;
+    pingDaemon(): Promise<boolean>;
+    killDaemon(callback: Callback<Success>): void;
+    killDaemon(): Promise<Success>;
+    launchBus(callback: (error: Error | null, bus: Bus, socket: BusSocket) => void): void;
+    launchBus(): Promise<Bus>;
+    disconnectBus(callback: Callback<void>): void;
+    disconnectBus(): Promise<void>;
+    disconnectRPC(callback: Callback<void>): void;
+    disconnectRPC(): Promise<void>;
+    getExposedMethods(callback: Callback<Record<string, { name: string; params: string[] }>>): void;
+    getExposedMethods(): Promise<Record<string, { name: string; params: string[] }>>;
+    executeRemote(method: string, argument: unknown, callback: (error: Error | null, ...values: any[]) => void): void;
+    executeRemote(method: string, callback: (error: Error | null, ...values: any[]) => void): void;
+    executeRemote(method: string, argument?: unknown): Promise<any>;
+    getAllProcess(callback: Callback<ProcessDescription[]>): void;
+    getAllProcess(): Promise<ProcessDescription[]>;
+    getAllProcessId(callback: Callback<number[]>): void;
+    getAllProcessId(): Promise<number[]>;
+    getAllProcessIdWithoutModules(callback: Callback<number[]>): void;
+    getAllProcessIdWithoutModules(): Promise<number[]>;
+    getProcessIdByName(name: string, callback: (error: Error | null, ids: number[], records: Record<string, Pm2Env>) => void): void;
+    getProcessIdByName(name: string): Promise<number[]>;
+    getProcessIdsByNamespace(namespace: string, callback: (error: Error | null, ids: number[], records: Record<string, Pm2Env>) => void): void;
+    getProcessIdsByNamespace(namespace: string): Promise<number[]>;
+    getProcessByName(name: string, callback: Callback<ProcessDescription[]>): void;
+    getProcessByName(name: string): Promise<ProcessDescription[]>;
+    getProcessByNameOrId(nameOrId: NameOrId, callback: Callback<ProcessDescription[]>): void;
+    getProcessByNameOrId(nameOrId: NameOrId): Promise<ProcessDescription[]>;
+  }
+
+  // ------------------------------------------------------------------------------------------------------------------ The bus
+
+  /** The events of the daemon and of its apps. In a pattern `*` stands for one or more characters, which come before the payload. */
+  interface Bus {
+    on(pattern: 'process:event', listener: (packet: ProcessEvent) => void): this;
+    on(pattern: 'log:out' | 'log:err' | 'log:PM2', listener: (packet: LogEvent) => void): this;
+    on(pattern: 'log:*', listener: (type: 'out' | 'err' | 'PM2', packet: LogEvent) => void): this;
+    on(pattern: 'process:exception' | 'process:msg', listener: (packet: AppEvent) => void): this;
+    on(pattern: '*', listener: (event: string, packet: any) => void): this;
+    on(pattern: string, listener: (...args: any[]) => void): this;
+    once(pattern: string, listener: (...args: any[]) => void): this;
+    /** Removes one listener of a pattern, or all of them. */
+    off(pattern: string, listener?: (...args: any[]) => void): this;
+    /** Ends the subscription. */
+    close(): void;
+  }
+
+  interface BusSocket {
+    close(): void;
+  }
+
+  interface EventSource {
+    pm_id: number | string;
+    name: string;
+    namespace?: string;
+    rev?: string | null;
+  }
+
+  interface LogEvent {
+    at: number;
+    data: string;
+    process: EventSource;
+  }
+
+  interface AppEvent {
+    at: number;
+    process: EventSource;
+    /** Of a message with `type` and `data`. */
+    data?: any;
+    /** Any other message. */
+    raw?: any;
+  }
+
+  interface ProcessEvent {
+    at: number;
+    event: 'online' | 'start' | 'exit' | 'restart' | 'stop' | 'reload' | 'graceful reload' | 'delete' | 'restart overlimit' | (string & {});
+    manually: boolean;
+    process: Omit<Pm2Env, 'env'>;
+  }
+
+  // ------------------------------------------------------------------------------------------------------------------ Options
+
+  /** A script, an app, apps, or the name of a configuration file. */
+  type StartTarget = string | StartOptions | StartOptions[] | Declaration;
+
+  /** A name, an id, `'all'`, a `/regex/`, a namespace, or apps as for {@link API.start}. */
+  type Target = NameOrId | StartOptions | StartOptions[] | Declaration;
+
+  type NameOrId = string | number;
+
+  /** The content of a configuration file. */
+  interface Declaration {
+    apps: StartOptions | StartOptions[];
+    [other: string]: unknown;
+  }
+
+  /** What an app can declare. Every option of several words has two spellings, `kill_timeout` and `killTimeout`. */
+  interface StartOptions extends AppOptions, CamelCased<Omit<AppOptions, `env_${string}`>>, Aliases, StartControl {}
+
+  interface AppOptions {
+    /** Default: the script's name without extension. */
+    name?: string;
+    namespace?: string;
+    script?: string;
+    args?: string | string[];
+    /** For an interpreter other than `none`. */
+    interpreter_args?: string | string[];
+    node_args?: string | string[];
+    cwd?: string;
+    /** Default: by the script's extension; `none` runs the script itself. */
+    interpreter?: string;
+    exec_interpreter?: string;
+    exec_mode?: 'fork' | 'cluster' | 'fork_mode' | 'cluster_mode';
+    /** `'max'` or 0: one for each CPU; negative: so many fewer. */
+    instances?: number | 'max' | `${number}`;
+    env?: Environment;
+    /** Used with `{ env: '<name>' }`. */
+    [environment: `env_${string}`]: Environment | undefined;
+    /** Names of inherited variables to leave out; `true` for all. */
+    filter_env?: boolean | string | string[];
+    port?: number;
+    increment_var?: string;
+    /** Default: `NODE_APP_INSTANCE`. */
+    instance_var?: string;
+    out_file?: string;
+    error_file?: string;
+    log_file?: boolean | string;
+    pid_file?: string;
+    disable_logs?: boolean;
+    log_type?: 'json' | (string & {});
+    log_date_format?: string;
+    time?: boolean;
+    merge_logs?: boolean;
+    combine_logs?: boolean;
+    /** Default: true. */
+    autostart?: boolean;
+    /** Default: true. */
+    autorestart?: boolean;
+    stop_exit_codes?: number | number[];
+    /** Milliseconds, or text such as `'2m'`. */
+    min_uptime?: number | string;
+    max_restarts?: number;
+    /** Bytes, or text such as `'150M'`. */
+    max_memory_restart?: number | string;
+    restart_delay?: number;
+    exp_backoff_restart_delay?: number;
+    /** Milliseconds between the first signal and SIGKILL. Default: 1600. */
+    kill_timeout?: number;
+    kill_retry_time?: number;
+    shutdown_with_message?: boolean;
+    /** Signal the children too. Default: true. */
+    treekill?: boolean;
+    /** The app says `process.send('ready')`. */
+    wait_ready?: boolean;
+    listen_timeout?: number;
+    cron_restart?: string | number;
+    watch?: boolean | string | string[];
+    watch_delay?: number;
+    ignore_watch?: string | string[];
+    watch_options?: object;
+    /** False: exceptions are not reported, and Node's own rule holds for unhandled rejections. */
+    pmx?: boolean | string;
+    automation?: boolean;
+    vizion?: boolean;
+    source_map_support?: boolean;
+    disable_source_map_support?: boolean;
+    uid?: number | string;
+    gid?: number | string;
+    username?: string;
+    append_env_to_name?: boolean;
+    execute_command?: boolean;
+    write?: boolean;
+    trace?: boolean;
+    disable_trace?: boolean;
+    v8?: boolean;
+    event_loop_inspector?: boolean;
+    deep_monitoring?: boolean;
+    io?: object;
+    post_update?: string[];
+    windowsHide?: boolean;
+  }
+
+  /** Other names of options. */
+  interface Aliases {
+    exec?: string;
+    cmd?: string;
+    command?: string;
+    output?: string;
+    out?: string;
+    out_log?: string;
+    error?: string;
+    err?: string;
+    err_file?: string;
+    err_log?: string;
+    log?: boolean | string;
+    pid?: string;
+    cron?: string | number;
+    user?: number | string;
+    /** Arguments of the script. */
+    scriptArgs?: string[];
+    runAsUser?: number | string;
+    runAsGroup?: number | string;
+  }
+
+  /** What steers `start` and is no property of the app. */
+  interface StartControl {
+    /** Start another process of a script that runs already. */
+    force?: boolean;
+    /** Of the apps, act on these. */
+    only?: string;
+    updateEnv?: boolean;
+  }
+
+  interface RestartOptions extends Omit<StartOptions, 'env'> {
+    /** Take over the environment of the caller. */
+    updateEnv?: boolean;
+    /** With apps: the `env_<name>` to use. */
+    env?: string | Environment;
+    parallel?: number;
+  }
+
+  type Environment = Record<string, unknown>;
+
+  /** `kill_timeout` → `killTimeout`. */
+  type CamelCased<T> = { [K in keyof T as K extends string ? CamelCase<K> : never]: T[K] };
+  type CamelCase<S extends string> = S extends `${infer Head}_${infer Tail}` ? `${Head}${Capitalize<CamelCase<Tail>>}` : S;
+
+  // ------------------------------------------------------------------------------------------------------------------- Values
+
+  type Callback<T> = (error: Error | null, value: T) => void;
+  /** When several apps were given, the error may be an array with one Error for each that failed. */
+  type StartCallback = (error: Error | Error[] | null, processes: StartedProcess[]) => void;
+
+  interface Success {
+    success: true;
+  }
+
+  interface Connected {
+    new_pm2_instance: boolean;
+    rpc_socket_file: string;
+    pub_socket_file: string;
+    pm2_home: string;
+  }
+
+  interface Packet {
+    type?: string;
+    topic: unknown;
+    data: unknown;
+    [other: string]: unknown;
+  }
+
+  interface Sent {
+    success: true;
+    data: Packet & { id: number | string };
+  }
+
+  interface SentLine {
+    pm_id: number | string;
+    line: string;
+  }
+
+  interface ActionCall {
+    id?: number | string;
+    name?: string;
+    msg: string;
+    opts?: unknown;
+  }
+
+  interface Reached {
+    process_count: number;
+    success: true;
+  }
+
+  interface Reply {
+    at: number;
+    data: { at: number; action_name: string; return: any };
+    process: EventSource;
+  }
+
+  type SignalName = NodeJS.Signals | number | (string & {});
+
+  type ProcessStatus = 'online' | 'stopping' | 'stopped' | 'launching' | 'errored' | 'waiting restart' | 'one-launch-status';
+
+  /** One process of the list. */
+  interface ProcessDescription {
+    /** 0 when it does not run. */
+    pid: number;
+    name: string;
+    pm2_env: Pm2Env;
+    pm_id: number;
+    monit: Monit;
+  }
+
+  /** What `start` gives: one for each process; trimmed where the start was a restart. */
+  interface StartedProcess {
+    pm2_env: Partial<Pm2Env> & Pick<Pm2Env, 'name' | 'pm_id' | 'status' | 'namespace' | 'restart_time' | 'env'>;
+    /** Of what was started anew. */
+    process?: { pid: number };
+    pid?: number;
+    pm_id?: number | string;
+    name?: string;
+    status?: ProcessStatus;
+    [other: string]: unknown;
+  }
+
+  /** What restart, reload, stop and delete give. */
+  interface TouchedProcess {
+    name: string;
+    namespace: string;
+    pm_id: number | string;
+    status: ProcessStatus;
+    restart_time: number;
+    pm2_env: Pick<Pm2Env, 'name' | 'namespace' | 'pm_id' | 'status' | 'restart_time' | 'env'>;
+  }
+
+  interface Monit {
+    /** Resident bytes. */
+    memory: number;
+    /** Percent of one CPU. */
+    cpu: number;
+  }
+
+  /** The record of a process. The variables of its environment are members too. */
+  interface Pm2Env {
+    name: string;
+    namespace: string;
+    pm_id: number;
+    status: ProcessStatus;
+    restart_time: number;
+    unstable_restarts: number;
+    env: Record<string, any>;
+    exec_mode: 'fork_mode' | 'cluster_mode';
+    exec_interpreter: string;
+    instances: number;
+    node_args: string[];
+    args?: string[];
+    pm_exec_path: string;
+    pm_cwd: string;
+    pm_out_log_path: string;
+    pm_err_log_path: string;
+    pm_log_path?: string;
+    pm_pid_path: string;
+    pm_uptime: number;
+    created_at: number | null;
+    unique_id: string;
+    username: string;
+    version: string;
+    node_version?: string;
+    exit_code?: number;
+    autorestart: boolean;
+    watch?: boolean | string | string[];
+    axm_actions: { action_name: string; action_type?: string; arity?: number; opts?: any }[];
+    axm_monitor: Record<string, any>;
+    axm_options: Record<string, any>;
+    axm_dynamic: Record<string, any>;
+    versioning?: any;
+    [member: string]: any;
+  }
+
+  // Names that pm2's own types use for these.
+  type Proc = StartedProcess;
+  type ReloadOptions = RestartOptions;
+}
