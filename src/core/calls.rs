@@ -3,9 +3,7 @@
 use crate::model::{BusEvent, JsonText, Members, PmId, Signal, Ticket, WireId, is_truthy};
 
 use super::life::Event;
-use super::limits::RECORD_BYTES_MAX;
 use super::process::{Claim, Claimant, Goal, Process};
-use super::restart::reset_counts;
 use super::{Call, Effect, Failure, Now, Supervisor};
 
 /// The answer, or `None` when it comes later by the claim that was made.
@@ -51,17 +49,13 @@ impl Supervisor {
                 Failure::IdUnknownToRestart,
                 out,
             ),
-            Call::Reload { id, env } => self.restart(
-                now,
-                ticket,
-                &id,
-                env.as_ref(),
-                Failure::IdUnknownToReload,
-                out,
-            ),
+            Call::Reload { id, env } => {
+                let unknown = Failure::IdUnknownToReload;
+                self.reload_or_restart(now, ticket, &id, env.as_ref(), false, unknown, out)
+            }
             Call::SoftReload { id, env } => {
                 let unknown = Failure::IdUnknownToSoftReload(id.clone());
-                self.restart(now, ticket, &id, env.as_ref(), unknown, out)
+                self.reload_or_restart(now, ticket, &id, env.as_ref(), true, unknown, out)
             }
             Call::Duplicate { id, unique_id } => self.duplicate(now, ticket, &id, &unique_id, out),
             Call::ResetMeta(id) => self.reset_meta(now, &id),
@@ -117,6 +111,9 @@ impl Supervisor {
         unknown: Failure,
         out: &mut Vec<Effect>,
     ) -> Answer {
+        if let Some(id) = id.id().filter(|_| !matches!(event, Event::Start(_))) {
+            self.abort_reload(now, id, out);
+        }
         match id.id() {
             Some(id) if self.step(now, id, event, out) => Ok(None),
             _ => Err(unknown),
@@ -153,22 +150,28 @@ impl Supervisor {
         if self.rest.is_killing {
             return Err(Failure::BeingKilled);
         }
-        if let Some(env) = env.filter(|env| env.as_str() != "null") {
-            if process.record.size() + env.as_str().len() > RECORD_BYTES_MAX {
-                return Err(Failure::TooMany {
-                    what: "bytes of one declaration",
-                    limit: RECORD_BYTES_MAX,
-                });
-            }
-            let spec = process.record.merge(process.id, env.as_str())?;
-            process.adopt(spec);
-        }
-        reset_counts(&mut process.record, now.wall_ms);
+        process.change(now, env)?;
         let claim = Claim {
             by: Claimant::Ticket(ticket),
             goal: Goal::Up { is_new: false },
         };
         self.claim_step(now, id, Event::Restart(claim), unknown, out)
+    }
+
+    fn reload_or_restart(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        id: &WireId,
+        env: Option<&JsonText>,
+        by_message: bool,
+        unknown: Failure,
+        out: &mut Vec<Effect>,
+    ) -> Answer {
+        match self.reload(now, ticket, id, env, by_message, out) {
+            Some(answer) => answer,
+            None => self.restart(now, ticket, id, env, unknown, out),
+        }
     }
 
     fn duplicate(

@@ -1,6 +1,6 @@
 //! Why a call fails. Scripts compare these texts, so those of pm2 are kept to the letter.
 
-use crate::model::{Pid, PmId, SpecError, WireId};
+use crate::model::{Pid, PmId, RunId, SpecError, WireId};
 
 /// The answer to a call that could not be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,9 +77,21 @@ pub enum Failure {
     /// The declaration, or what a restart made of it, cannot be used.
     #[error(transparent)]
     Declaration(#[from] SpecError),
-    /// Not built yet.
-    #[error("cluster mode is not available yet (\"exec_mode\" of {0}), use fork mode")]
-    ClusterMissing(String),
+    /// A reload of it is under way.
+    #[error("Reload already in progress for process id {0}, retry later")]
+    ReloadInProgress(PmId),
+    /// A reload came to nothing. The old process is as it was.
+    #[error("reload of {name} (id {id}) failed: {reason}; the old process goes on")]
+    NotReplaced {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: PmId,
+        /// What became of the new process.
+        reason: String,
+        /// The run that failed: its last words say more.
+        run: RunId,
+    },
     /// There is no process, and no restart will follow.
     #[error("{name} (id {id}) could not be started: {reason}")]
     NotSpawned {

@@ -1,9 +1,11 @@
 //! The core's language: what it is told, what it is asked, what it wants done.
 
 use crate::model::{
-    AppMessage, BusEvent, Exit, JsonText, Pid, PmId, RunId, Signal, Ticket, WireId,
+    AppMessage, BusEvent, ConnectionId, Exit, JsonText, Pid, PmId, RunId, Signal, SocketId, Ticket,
+    WireId,
 };
 
+use super::cluster::{ListenAddress, SocketName};
 use super::{Failure, SpawnPlan};
 
 /// Something that happened.
@@ -41,6 +43,46 @@ pub enum Input {
         run: RunId,
         /// What it said.
         message: AppMessage,
+    },
+    /// The run said something in Node's own words on its IPC channel: a line with a `cmd` that begins with `NODE_`.
+    Internal {
+        /// Which run.
+        run: RunId,
+        /// The line: a JSON object.
+        line: JsonText,
+    },
+    /// The run closed its IPC channel. Not said of one that has ended.
+    Disconnected {
+        /// Which run.
+        run: RunId,
+    },
+    /// What became of `Effect::Listen`: the name the socket has (none at a path), or the error number, negative as Node has it.
+    Listened {
+        /// Which socket.
+        socket: SocketId,
+        /// Its name, or why it does not listen.
+        result: Result<Option<SocketName>, i32>,
+    },
+    /// Connections wait at a watched socket. Said once per `Effect::Watch`.
+    Waiting {
+        /// Which socket.
+        socket: SocketId,
+    },
+    /// What `Effect::Look` saw: how many connections wait.
+    Queued {
+        /// Which socket.
+        socket: SocketId,
+        /// How many.
+        connections: u32,
+    },
+    /// What `Effect::Accept` gave.
+    Accepted {
+        /// From which socket.
+        socket: SocketId,
+        /// In the order in which they were made.
+        connections: Vec<ConnectionId>,
+        /// Whether none is left.
+        is_empty: bool,
     },
     /// The run's process ended, and all its output has been read.
     Exited {
@@ -210,6 +252,65 @@ pub enum Effect {
         run: RunId,
         /// The value.
         line: JsonText,
+    },
+    /// Write one JSON value to the run's IPC channel, with a copy of this listening socket.
+    SendSocket {
+        /// Which run.
+        run: RunId,
+        /// The value: an envelope as Node's.
+        line: JsonText,
+        /// Which socket.
+        socket: SocketId,
+    },
+    /// Write one JSON value to the run's IPC channel, with a copy of this connection.
+    SendConnection {
+        /// Which run.
+        run: RunId,
+        /// The value: an envelope as Node's.
+        line: JsonText,
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// Bind an address and listen. Answer with `Listened`.
+    Listen {
+        /// What to call it.
+        socket: SocketId,
+        /// Where, and in which way.
+        address: Box<ListenAddress>,
+    },
+    /// Close a socket. Nothing more is said of it, not even if it could never be bound.
+    CloseSocket {
+        /// Which socket.
+        socket: SocketId,
+    },
+    /// Close our copy of a connection.
+    CloseConnection {
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// Say once, with `Waiting`, when connections wait at this socket, which may be now.
+    Watch {
+        /// Which socket.
+        socket: SocketId,
+    },
+    /// Say with `Queued` how many connections wait.
+    Look {
+        /// Which socket.
+        socket: SocketId,
+    },
+    /// Accept as many of the waiting connections; answer with `Accepted`.
+    Accept {
+        /// From which socket.
+        socket: SocketId,
+        /// At most so many.
+        max: u32,
+    },
+    /// From now on the run's descendants, if `tree`, are waited for by `Drained`. Nobody is signalled.
+    Await {
+        /// Which run.
+        run: RunId,
+        /// Whether descendants are meant.
+        tree: bool,
     },
     /// Write this text to the run's stdin, as it is.
     Stdin {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Exit, Pid, RunId, Status};
 
 use super::Failure;
+use super::limits::LINGER_MAX;
 use super::process::{Claim, Process, Step};
 
 /// Where a process is in its life. Whatever a state must remember lives inside it.
@@ -96,8 +97,12 @@ pub(super) enum Event {
     Spawned(Pid),
     /// Its run never had one.
     SpawnFailed(String),
-    /// It said `ready`.
+    /// It said `ready`, or as a worker that it is there.
     Ready,
+    /// While it is drained: it wants the signal now.
+    Finished,
+    /// While it is drained: it has nothing left to finish, and is about to end by itself, unless something else keeps it.
+    Silent,
     /// Its process ended.
     Exited(Exit),
     /// After that: nothing lives of what was signalled with it.
@@ -224,7 +229,13 @@ impl Process {
             (S::Launching { run, pid, .. } | S::Online { run, pid, .. } | S::Stuck { run, pid }, E::Delete(claim)) => {
                 self.fail_up(cx);
                 self.claim(cx, claim);
-                self.begin_stop(cx, run, pid, Then::Forget);
+                if cx.has_siblings && self.is_up() {
+                    // Whoever is connected to it is served to the end; the others take over.
+                    let patience = self.stop_policy(cx.config).kill_after;
+                    self.begin_drain(cx, run, pid, Then::Forget, patience, false);
+                } else {
+                    self.begin_stop(cx, run, pid, Then::Forget);
+                }
             }
             (S::Stopping { run, pid, until, is_killed, has_exited, .. }, E::Delete(claim)) => {
                 self.fail_up(cx);
@@ -235,9 +246,8 @@ impl Process {
             // What became of a spawn. A stop that came meanwhile was kept, and is done now.
             (S::Spawning { run, then: None }, E::Spawned(pid)) => {
                 self.write_pid_file(cx, pid);
-                if self.rules.wait_ready {
-                    let ready_by = cx.now.mono + self.rules.listen_timeout.unwrap_or(cx.config.listen_timeout);
-                    self.state = S::Launching { run, pid, ready_by };
+                if let Some(patience) = self.launch_patience(cx.config) {
+                    self.state = S::Launching { run, pid, ready_by: cx.now.mono + patience };
                 } else {
                     self.conclude_start(cx, run, pid);
                 }
@@ -265,6 +275,7 @@ impl Process {
             (S::Online { .. }, E::Exited(exit)) => self.ended(cx, exit),
             (S::Stopping { run, pid, until, is_killed, has_exited: false, then }, E::Exited(exit)) => {
                 self.ended_as_asked(cx, exit);
+                self.end_drain_of_tree(cx, run);
                 self.state = S::Stopping { run, pid, until, is_killed, has_exited: true, then };
             }
             (S::Stopping { pid, has_exited: true, then, .. }, E::Drained) => self.stopped(cx, pid, then),
@@ -273,10 +284,21 @@ impl Process {
                 self.ended_as_asked(cx, exit);
             }
 
+            // It was drained. Now it gets what it would have got at once.
+            (S::Stopping { has_exited: false, .. }, E::Finished) => self.end_drain(cx),
+            (S::Stopping { run, pid, until, is_killed, has_exited: false, then }, E::Silent) => {
+                if self.is_draining {
+                    let until = until.min(cx.now.mono + LINGER_MAX);
+                    self.state = S::Stopping { run, pid, until, is_killed, has_exited: false, then };
+                }
+            }
+
             // Time.
             (S::Stopping { run, pid, until, is_killed, has_exited, then }, E::Timeout) => {
                 if cx.now.mono >= until {
-                    if is_killed {
+                    if self.is_draining {
+                        self.end_drain(cx);
+                    } else if is_killed {
                         self.give_up(cx, run, pid, has_exited);
                     } else {
                         let until = self.kill(cx, run, pid);
@@ -299,6 +321,8 @@ impl Process {
             // An application may say `ready` whenever it likes.
             | (S::Stopped | S::Spawning { .. } | S::Online { .. } | S::Stopping { .. } | S::Waiting { .. } | S::Errored
                 | S::Stuck { .. }, E::Ready)
+            | (S::Stopped | S::Spawning { .. } | S::Launching { .. } | S::Online { .. } | S::Stopping { has_exited: true, .. }
+                | S::Waiting { .. } | S::Errored | S::Stuck { .. }, E::Finished | E::Silent)
             // Of a run that ended by itself, nobody waits for what it left behind.
             | (S::Stopped | S::Spawning { .. } | S::Launching { .. } | S::Online { .. } | S::Stopping { .. }
                 | S::Waiting { .. } | S::Errored | S::Stuck { .. }, E::Drained)

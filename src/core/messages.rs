@@ -20,10 +20,7 @@ impl Supervisor {
         message: &AppMessage,
         out: &mut Vec<Effect>,
     ) {
-        let Some(id) = self.fleet.of_run(run) else {
-            return;
-        };
-        let Some(process) = self.fleet.get_mut(id) else {
+        let Some(process) = self.by_run(run) else {
             return;
         };
         match message.kind() {
@@ -49,7 +46,7 @@ impl Supervisor {
             }
             MessageKind::Ready => {
                 out.extend(raw(now, process, message, None));
-                self.step(now, id, Event::Ready, out);
+                self.report(now, run, Event::Ready, out);
             }
         }
     }

@@ -8,6 +8,7 @@
 
 mod calls;
 mod clock;
+mod cluster;
 mod failure;
 mod fleet;
 mod frozen;
@@ -16,14 +17,18 @@ mod life;
 mod limits;
 mod messages;
 mod plan;
+mod prepare;
 mod process;
+mod reload;
 mod restart;
+mod stop;
 mod supervisor;
 
 #[cfg(test)]
 mod tests;
 
 pub use clock::Now;
+pub use cluster::{ListenAddress, PortShare, SocketName};
 pub use failure::Failure;
 pub use frozen::{FROZEN_VERSION, ThawError};
 pub use input::{Call, Effect, Input};

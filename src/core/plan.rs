@@ -38,6 +38,13 @@ pub struct SpawnPlan {
 pub enum SpawnMode {
     /// A process of its own.
     Fork,
+    /// A worker of our primary.
+    Cluster {
+        /// `cluster.worker.id`.
+        worker: u32,
+        /// Where its inspector listens, if it has one.
+        inspector_port: Option<u16>,
+    },
 }
 
 /// What reads the script, told by the interpreter's base name.
@@ -52,9 +59,9 @@ pub enum Runtime {
 }
 
 impl SpawnPlan {
-    pub(super) fn new(spec: ProcessSpec, env: Vec<(String, String)>) -> Self {
+    pub(super) fn new(spec: ProcessSpec, env: Vec<(String, String)>, mode: SpawnMode) -> Self {
         Self {
-            mode: SpawnMode::Fork,
+            mode,
             runtime: spec
                 .interpreter
                 .as_deref()
@@ -89,6 +96,26 @@ impl SpawnPlan {
             .collect();
         (interpreter.clone(), args)
     }
+}
+
+/// Where Node's inspector listens if nothing is said.
+const INSPECTOR_PORT: u16 = 9229;
+
+/// The inspector's port that Node's arguments ask for; `None` if they ask for no inspector. Workers get those after it, as with
+/// Node's own primary.
+pub(super) fn inspector_port(interpreter_args: &[String]) -> Option<u16> {
+    const OPTIONS: [&str; 4] = [
+        "--inspect",
+        "--inspect-brk",
+        "--inspect-port",
+        "--debug-port",
+    ];
+    let value = interpreter_args.iter().rev().find_map(|arg| {
+        let (option, value) = arg.split_once('=').unwrap_or((arg, ""));
+        OPTIONS.contains(&option).then_some(value)
+    })?;
+    let port = value.rsplit(':').next().and_then(|port| port.parse().ok());
+    Some(port.filter(|port| *port > 0).unwrap_or(INSPECTOR_PORT))
 }
 
 impl Runtime {

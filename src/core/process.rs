@@ -5,13 +5,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    BusEvent, JsonText, Pid, PmId, ProcessSpec, Record, Rules, RunId, Sender, Status, StopBy,
-    StopPolicy, Ticket, View,
+    BusEvent, JsonText, Pid, PmId, ProcessSpec, Record, Rules, RunId, Sender, Status, Ticket, View,
 };
 
+use super::cluster::{Policy, Primary};
 use super::life::{State, Then};
-use super::limits::CLAIMS_MAX;
-use super::{Effect, Failure, Now, SpawnPlan, SupervisorConfig};
+use super::limits::{CLAIMS_MAX, RECORD_BYTES_MAX, WORKER_SILENCE_MAX};
+use super::plan::inspector_port;
+use super::restart::reset_counts;
+use super::{Effect, Failure, Now, SpawnMode, SpawnPlan, SupervisorConfig};
+
+/// Node's variable that says how connections are shared.
+const SCHEDULING_VAR: &str = "NODE_CLUSTER_SCHED_POLICY";
 
 /// One process of the list.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,7 +27,31 @@ pub struct Process {
     /// The part of the record that is looked at on every step.
     pub(super) rules: Rules,
     /// Who waits for it to be up, down or gone.
-    claims: Vec<Claim>,
+    pub(super) claims: Vec<Claim>,
+    /// `cluster.worker.id` of its present or last run.
+    #[serde(default)]
+    pub(super) worker: Option<u32>,
+    /// What it is in a reload.
+    #[serde(default)]
+    pub(super) role: Role,
+    /// Its present run, or the one it had before.
+    #[serde(default)]
+    pub(super) last_run: Option<RunId>,
+    /// While it is stopping: it has been told to finish, and not yet to end.
+    #[serde(default)]
+    pub(super) is_draining: bool,
+}
+
+/// What a process is in a reload. Two have the same id then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Role {
+    /// The one that is listed.
+    #[default]
+    Main,
+    /// It is to take over.
+    Successor,
+    /// It has been taken over from.
+    Outgoing,
 }
 
 /// Somebody who waits.
@@ -59,6 +88,9 @@ pub(super) struct Step<'s> {
     /// The daemon is ending: nothing is started.
     pub(super) is_killing: bool,
     pub(super) next_run: &'s mut u64,
+    pub(super) primary: &'s mut Primary,
+    /// Others of the same application in cluster mode are up. Only said when it matters.
+    pub(super) has_siblings: bool,
     pub(super) out: &'s mut Vec<Effect>,
     /// Batches whose present instance is concluded.
     pub(super) concluded: Vec<(u64, Result<JsonText, Failure>)>,
@@ -77,14 +109,14 @@ impl Step<'_> {
         }
     }
 
-    fn log(&mut self, text: String) {
+    pub(super) fn log(&mut self, text: String) {
         self.out.push(Effect::Log {
             text,
             is_error: false,
         });
     }
 
-    fn log_error(&mut self, text: String) {
+    pub(super) fn log_error(&mut self, text: String) {
         self.out.push(Effect::Log {
             text,
             is_error: true,
@@ -100,7 +132,18 @@ impl Process {
             record,
             rules,
             claims: Vec::new(),
+            worker: None,
+            role: Role::Main,
+            last_run: None,
+            is_draining: false,
         }
+    }
+
+    /// One that is to take over from this one.
+    pub(super) fn successor(&self) -> Self {
+        let mut successor = Self::new(self.id, self.record.clone(), self.rules.clone());
+        successor.role = Role::Successor;
+        successor
     }
 
     /// Its id.
@@ -156,6 +199,8 @@ impl Process {
             id: self.id,
             status: self.status(),
             pid: self.pid(),
+            worker: self.worker,
+            is_outgoing: self.role == Role::Outgoing,
             record: &self.record,
         }
     }
@@ -212,14 +257,23 @@ impl Process {
         *cx.next_run += 1;
         self.record.begin_run(cx.now.wall_ms);
         self.state = State::Spawning { run, then: None };
+        let mode = if self.rules.is_cluster {
+            "cluster"
+        } else {
+            "fork"
+        };
         cx.log(format!(
-            "App [{}:{}] starting in -fork mode-",
+            "App [{}:{}] starting in -{mode} mode-",
             self.name(),
             self.id
         ));
+        self.worker = None;
+        self.last_run = Some(run);
         match self.record.spec() {
             Ok(spec) => {
-                let plan = Box::new(SpawnPlan::new(spec, self.view().child_env()));
+                let env = self.view().child_env();
+                let mode = self.enroll(cx, run, &spec, &env);
+                let plan = Box::new(SpawnPlan::new(spec, env, mode));
                 cx.out.push(Effect::Spawn {
                     id: self.id,
                     run,
@@ -227,6 +281,46 @@ impl Process {
                 });
             }
             Err(error) => self.spawn_failed(cx, None, &error.to_string()),
+        }
+    }
+
+    /// Has the primary expect this run, in cluster mode.
+    fn enroll(
+        &mut self,
+        cx: &mut Step<'_>,
+        run: RunId,
+        spec: &ProcessSpec,
+        env: &[(String, String)],
+    ) -> SpawnMode {
+        if !self.rules.is_cluster {
+            return SpawnMode::Fork;
+        }
+        let policy = env.iter().find(|(name, _)| name == SCHEDULING_VAR);
+        let policy = Policy::of(policy.map(|(_, value)| value.as_str()));
+        let has_inspector = inspector_port(&spec.interpreter_args).is_some();
+        let scope = self.record.name().to_owned();
+        let enrolled = cx
+            .primary
+            .enroll(cx.now, run, self.id, &scope, policy, has_inspector);
+        self.worker = Some(enrolled.number);
+        SpawnMode::Cluster {
+            worker: enrolled.number,
+            inspector_port: inspector_port(&spec.interpreter_args)
+                .map(|port| port.saturating_add(enrolled.inspector)),
+        }
+    }
+
+    /// Whether it is online.
+    pub(super) fn is_up(&self) -> bool {
+        self.status() == Status::Online
+    }
+
+    /// How long it may be launching before it counts as online; nothing for one that is online at once.
+    pub(super) fn launch_patience(&self, config: &SupervisorConfig) -> Option<Duration> {
+        if self.rules.wait_ready {
+            Some(self.rules.listen_timeout.unwrap_or(config.listen_timeout))
+        } else {
+            self.rules.is_cluster.then_some(WORKER_SILENCE_MAX)
         }
     }
 
@@ -305,90 +399,6 @@ impl Process {
         }
     }
 
-    /// Asks it to end.
-    pub(super) fn begin_stop(&mut self, cx: &mut Step<'_>, run: RunId, pid: Pid, then: Then) {
-        cx.log(format!("Stopping app:{} id:{}", self.name(), self.id));
-        let policy = self.stop_policy(cx.config);
-        let until = cx.now.mono + policy.kill_after;
-        self.state = State::Stopping {
-            run,
-            pid,
-            until,
-            is_killed: false,
-            has_exited: false,
-            then,
-        };
-        cx.out.push(match policy.by {
-            StopBy::Signal(signal) => Effect::Terminate {
-                run,
-                tree: policy.tree,
-                signal,
-            },
-            StopBy::Message => Effect::TerminateMessage {
-                run,
-                tree: policy.tree,
-            },
-        });
-    }
-
-    /// Ends patience; returns when it ends for good.
-    pub(super) fn kill(&mut self, cx: &mut Step<'_>, run: RunId, pid: Pid) -> Duration {
-        let patience = self.stop_policy(cx.config).kill_after;
-        cx.log(format!(
-            "Process with pid {pid} still alive after {}ms, sending SIGKILL",
-            patience.as_millis()
-        ));
-        cx.out.push(Effect::Kill { run });
-        cx.now.mono + patience
-    }
-
-    /// It does not even go when killed. The record stays: whoever lives under it must not be forgotten.
-    pub(super) fn give_up(&mut self, cx: &mut Step<'_>, run: RunId, pid: Pid, has_exited: bool) {
-        let failure = if has_exited {
-            self.state = State::Errored;
-            Failure::TreeNotKilled {
-                name: self.name().to_owned(),
-                id: self.id,
-            }
-        } else {
-            self.state = State::Stuck { run, pid };
-            Failure::NotKilled(pid)
-        };
-        if self.claims.is_empty() {
-            cx.log_error(failure.to_string());
-        }
-        self.announce(cx, "exit", false);
-        self.fail_claims(cx, |_| true, &failure);
-    }
-
-    /// The end of the stop sequence, and what was wanted after it.
-    pub(super) fn stopped(&mut self, cx: &mut Step<'_>, pid: Pid, then: Then) {
-        let what = if self.rules.tree {
-            "process tree killed"
-        } else {
-            "process killed"
-        };
-        cx.log(format!("pid={pid} msg={what}"));
-        self.state = State::Stopped;
-        self.announce(cx, "exit", false);
-        self.settle_down(cx);
-        match then {
-            Then::Rest => {}
-            Then::Start if cx.is_killing => {
-                self.fail_claims(
-                    cx,
-                    |goal| matches!(goal, Goal::Up { .. }),
-                    &Failure::BeingKilled,
-                );
-            }
-            Then::Start => {
-                self.record.counts.restarts += 1;
-                self.spawn(cx);
-            }
-            Then::Forget => self.forget(cx),
-        }
-    }
-
     /// The end of the process.
     pub(super) fn forget(&mut self, cx: &mut Step<'_>) {
         self.state = State::Stopped;
@@ -413,6 +423,10 @@ impl Process {
     }
 
     fn pid_file(&self, cx: &mut Step<'_>, pid: Option<Pid>) {
+        if self.role != Role::Main {
+            // The file names the one that is listed.
+            return;
+        }
         let path = self
             .record
             .declared("pm_pid_path")
@@ -422,24 +436,22 @@ impl Process {
         }
     }
 
-    fn stop_policy(&self, config: &SupervisorConfig) -> StopPolicy {
-        StopPolicy {
-            by: if self.rules.stop_by_message || config.kill_by_message {
-                StopBy::Message
-            } else {
-                StopBy::Signal(config.kill_signal)
-            },
-            kill_after: self.rules.kill_timeout.unwrap_or(config.kill_timeout),
-            tree: self.rules.tree,
+    /// Takes over what a restart brings, and forgets what it makes forgotten.
+    pub(super) fn change(&mut self, now: Now, env: Option<&JsonText>) -> Result<(), Failure> {
+        if let Some(env) = env.filter(|env| env.as_str() != "null") {
+            if self.record.size() + env.as_str().len() > RECORD_BYTES_MAX {
+                return Err(Failure::TooMany {
+                    what: "bytes of one declaration",
+                    limit: RECORD_BYTES_MAX,
+                });
+            }
+            self.rules = self.record.merge(self.id, env.as_str())?.rules;
         }
+        reset_counts(&mut self.record, now.wall_ms);
+        Ok(())
     }
 
-    /// Takes over changes that a restart brings.
-    pub(super) fn adopt(&mut self, spec: ProcessSpec) {
-        self.rules = spec.rules;
-    }
-
-    fn answer_formatted(&self, cx: &mut Step<'_>, claim: Claim) {
+    pub(super) fn answer_formatted(&self, cx: &mut Step<'_>, claim: Claim) {
         debug_assert!(
             !matches!(claim.by, Claimant::Batch(_)),
             "a batch waits for up only"
@@ -452,7 +464,12 @@ impl Process {
         }
     }
 
-    fn fail_claims(&mut self, cx: &mut Step<'_>, which: impl Fn(Goal) -> bool, failure: &Failure) {
+    pub(super) fn fail_claims(
+        &mut self,
+        cx: &mut Step<'_>,
+        which: impl Fn(Goal) -> bool,
+        failure: &Failure,
+    ) {
         for claim in self.take_claims(which) {
             cx.fail(claim, failure.clone());
         }

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    JsonText, Measured, Pid, PmId, ProcessSpec, Record, RunId, Signal, Ticket, Usage, Wanted,
-};
+use crate::model::{JsonText, Measured, Members, Pid, PmId, RunId, Signal, Ticket, Usage};
 
+use super::cluster::{Primary, Said};
 use super::fleet::Fleet;
-use super::life::Event;
-use super::limits::{INSTANCES_MAX, PROCESSES_MAX, RECORD_BYTES_MAX};
-use super::process::{Claim, Claimant, Goal, Process, Step};
-use super::{Effect, Failure, Input, Now};
+use super::life::{Event, State};
+use super::process::{Process, Step};
+use super::reload::Reload;
+use super::{Effect, Input, Now};
 
 /// What the supervisor is told once.
 #[derive(Clone, Debug)]
@@ -30,6 +29,8 @@ pub struct SupervisorConfig {
     pub backoff_reset: Duration,
     /// `PM2_PROCESS_INSTANCE_VAR`: instead of every `instance_var`.
     pub instance_var: Option<String>,
+    /// `PM2_GRACEFUL_TIMEOUT`: how long an old worker may need to finish in a reload.
+    pub graceful_timeout: Duration,
     /// Number of CPUs: what `instances: 0` means.
     pub cpus: u32,
 }
@@ -43,6 +44,7 @@ impl Default for SupervisorConfig {
             listen_timeout: Duration::from_secs(3),
             backoff_reset: Duration::from_secs(30),
             instance_var: None,
+            graceful_timeout: Duration::from_secs(8),
             cpus: 1,
         }
     }
@@ -60,25 +62,31 @@ pub struct Supervisor {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Rest {
     pub(super) next_run: u64,
-    next_batch: u64,
+    pub(super) next_batch: u64,
     /// The daemon is ending: nothing is started.
     pub(super) is_killing: bool,
     /// Who waits for the end of everything.
     kill_tickets: Vec<Ticket>,
     /// Declarations whose instances are being started one after another.
-    batches: BTreeMap<u64, Batch>,
+    pub(super) batches: BTreeMap<u64, Batch>,
+    /// Applications in cluster mode.
+    #[serde(default)]
+    pub(super) primary: Primary,
+    /// Processes that are being replaced.
+    #[serde(default)]
+    pub(super) reloads: BTreeMap<PmId, Reload>,
 }
 
 /// One declaration whose instances are being started one after another.
 #[derive(Debug, Serialize, Deserialize)]
-struct Batch {
-    ticket: Ticket,
-    declaration: JsonText,
-    unique_id: Box<str>,
+pub(super) struct Batch {
+    pub(super) ticket: Ticket,
+    pub(super) declaration: JsonText,
+    pub(super) unique_id: Box<str>,
     /// How many there are to be in all; the record says so.
-    instances: u32,
+    pub(super) instances: u32,
     /// The answers of those that are concluded, as they were then.
-    answers: Vec<JsonText>,
+    pub(super) answers: Vec<JsonText>,
 }
 
 impl Supervisor {
@@ -98,8 +106,7 @@ impl Supervisor {
         match input {
             Input::Call { ticket, call } => self.call(now, ticket, call, &mut out),
             Input::Spawned { run, pid, version } => {
-                if let Some(process) = self.fleet.of_run(run).and_then(|id| self.fleet.get_mut(id))
-                {
+                if let Some(process) = self.by_run(run) {
                     process.record.axm.version = version;
                 }
                 self.report(now, run, Event::Spawned(pid), &mut out);
@@ -110,10 +117,30 @@ impl Supervisor {
             Input::Message { run, message } => self.message(now, run, &message, &mut out),
             Input::Exited { run, exit } => self.report(now, run, Event::Exited(exit), &mut out),
             Input::Drained { run } => self.report(now, run, Event::Drained, &mut out),
+            Input::Internal { run, line } => self.internal(now, run, line.as_str(), &mut out),
+            Input::Disconnected { run } => {
+                self.rest.primary.gone(now, run, &mut out);
+                self.report(now, run, Event::Silent, &mut out);
+            }
+            Input::Listened { socket, result } => {
+                self.rest.primary.listened(now, socket, result, &mut out);
+            }
+            Input::Waiting { socket } => self.rest.primary.waiting(now, socket, &mut out),
+            Input::Queued {
+                socket,
+                connections,
+            } => (self.rest.primary).queued(now, socket, connections, &mut out),
+            Input::Accepted {
+                socket,
+                connections,
+                is_empty,
+            } => (self.rest.primary).accepted(now, socket, &connections, is_empty, &mut out),
             Input::Timeout => {
                 for id in self.due(now) {
                     self.step(now, id, Event::Timeout, &mut out);
                 }
+                self.wake_reloads(now, &mut out);
+                self.rest.primary.wake(now, &mut out);
             }
         }
         self.conclude_kill(&mut out);
@@ -126,6 +153,8 @@ impl Supervisor {
         self.fleet
             .iter()
             .filter_map(|process| process.deadline(self.config.backoff_reset))
+            .chain(self.reload_deadline())
+            .chain(self.rest.primary.deadline())
             .min()
     }
 
@@ -185,10 +214,72 @@ impl Supervisor {
     }
 
     /// A report on a run. One of a run that concerns nobody any more is dropped.
-    fn report(&mut self, now: Now, run: RunId, event: Event, out: &mut Vec<Effect>) {
-        if let Some(id) = self.fleet.of_run(run) {
-            self.step(now, id, event, out);
+    pub(super) fn report(&mut self, now: Now, run: RunId, event: Event, out: &mut Vec<Effect>) {
+        if matches!(event, Event::Exited(_) | Event::SpawnFailed(_)) {
+            self.rest.primary.gone(now, run, out);
         }
+        match (self.fleet.of_run(run), &event) {
+            (Some(id), Event::Exited(exit)) if self.inherit(now, id, *exit, out) => {}
+            (Some(id), _) => {
+                self.step(now, id, event, out);
+            }
+            (None, _) => self.report_unlisted(now, run, event, out),
+        }
+    }
+
+    /// A message of Node's own, or of our preload.
+    fn internal(&mut self, now: Now, run: RunId, line: &str, out: &mut Vec<Effect>) {
+        let Some(members) = Members::parse(line) else {
+            return;
+        };
+        let is_waited_for = self
+            .by_run(run)
+            .is_some_and(|process| process.rules.is_cluster && !process.rules.wait_ready);
+        match members.text("cmd").as_deref() {
+            Some("NODE_CLUSTER") => match self.rest.primary.hear(now, run, line, out) {
+                Said::Online if is_waited_for => self.report(now, run, Event::Ready, out),
+                Said::Listening => self.successor_listens(now, run, out),
+                Said::Online | Said::Nothing => {}
+            },
+            // It has a SIGINT listener of its own, which knows best how to end.
+            Some("NODE_PM2") if members.get("sigint") == Some("true") => {
+                self.report(now, run, Event::Finished, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// The process a run's reports concern, listed or not.
+    pub(super) fn by_run(&mut self, run: RunId) -> Option<&mut Process> {
+        match self.fleet.of_run(run) {
+            Some(id) => self.fleet.get_mut(id),
+            None => self.unlisted(run),
+        }
+    }
+
+    /// Does something with a process that is not in the list at the moment.
+    pub(super) fn with_step(
+        &mut self,
+        now: Now,
+        out: &mut Vec<Effect>,
+        act: impl FnOnce(&mut Step<'_>),
+    ) {
+        let mut cx = Step {
+            now,
+            config: &self.config,
+            is_killing: self.rest.is_killing,
+            next_run: &mut self.rest.next_run,
+            primary: &mut self.rest.primary,
+            has_siblings: false,
+            out,
+            concluded: Vec::new(),
+            is_forgotten: false,
+        };
+        act(&mut cx);
+        debug_assert!(
+            cx.concluded.is_empty(),
+            "no batch waits for an unlisted one"
+        );
     }
 
     /// One step of one process, and what it concludes for others. False if there is no such process.
@@ -196,17 +287,26 @@ impl Supervisor {
         let Some(mut process) = self.fleet.take(id) else {
             return false;
         };
+        let is_cluster = process.rules.is_cluster;
+        let has_siblings = is_cluster
+            && matches!(event, Event::Delete(_))
+            && self.fleet.named(process.name()).any(Process::is_up);
         let mut cx = Step {
             now,
             config: &self.config,
             is_killing: self.rest.is_killing,
             next_run: &mut self.rest.next_run,
+            primary: &mut self.rest.primary,
+            has_siblings,
             out,
             concluded: Vec::new(),
             is_forgotten: false,
         };
         process.step(&mut cx, event);
         let (concluded, is_forgotten) = (cx.concluded, cx.is_forgotten);
+        if is_cluster && matches!(process.state, State::Stopped | State::Errored) {
+            self.rest.primary.release(now, id, out);
+        }
         if is_forgotten {
             self.fleet.forgotten();
         } else {
@@ -230,203 +330,12 @@ impl Supervisor {
             .collect()
     }
 
-    /// Begins a declaration.
-    pub(super) fn prepare(
-        &mut self,
-        now: Now,
-        ticket: Ticket,
-        declaration: JsonText,
-        unique_id: Box<str>,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Failure> {
-        let (_, _, wanted) = self.read(&declaration, &unique_id)?;
-        let instances = self.instances(&wanted)?;
-        let id = self.rest.next_batch;
-        self.rest.next_batch += 1;
-        let batch = Batch {
-            ticket,
-            declaration,
-            unique_id,
-            instances,
-            answers: Vec::new(),
-        };
-        self.rest.batches.insert(id, batch);
-        self.make_next(now, id, out);
-        Ok(())
-    }
-
-    fn read(
-        &self,
-        declaration: &JsonText,
-        unique_id: &str,
-    ) -> Result<(Record, ProcessSpec, Wanted), Failure> {
-        if self.rest.is_killing {
-            return Err(Failure::BeingKilled);
-        }
-        let (record, spec, wanted) = Record::prepare(
-            declaration.as_str(),
-            unique_id,
-            self.config.instance_var.as_deref(),
-        )?;
-        if spec.is_cluster {
-            return Err(Failure::ClusterMissing(record.name().to_owned()));
-        }
-        if record.size() > RECORD_BYTES_MAX {
-            return Err(Failure::TooMany {
-                what: "bytes of one declaration",
-                limit: RECORD_BYTES_MAX,
-            });
-        }
-        Ok((record, spec, wanted))
-    }
-
-    /// How many processes a declaration is.
-    fn instances(&self, wanted: &Wanted) -> Result<u32, Failure> {
-        let count = match wanted.instances {
-            None => 1,
-            Some(count) if count <= 0 => count.saturating_add(i64::from(self.config.cpus)).max(1),
-            Some(count) => count,
-        };
-        if count > INSTANCES_MAX {
-            let limit = usize::try_from(INSTANCES_MAX).unwrap_or(usize::MAX);
-            return Err(Failure::TooMany {
-                what: "instances",
-                limit,
-            });
-        }
-        Ok(u32::try_from(count).unwrap_or(1))
-    }
-
-    /// One instance of a batch is concluded: the next, or the answer.
-    fn advance(
-        &mut self,
-        now: Now,
-        id: u64,
-        result: Result<JsonText, Failure>,
-        out: &mut Vec<Effect>,
-    ) {
-        match result {
-            Ok(answer) => {
-                if let Some(batch) = self.rest.batches.get_mut(&id) {
-                    batch.answers.push(answer);
-                }
-                self.make_next(now, id, out);
-            }
-            Err(failure) => {
-                if let Some(batch) = self.rest.batches.remove(&id) {
-                    out.push(Effect::Reply {
-                        ticket: batch.ticket,
-                        result: Err(failure),
-                    });
-                }
-            }
-        }
-    }
-
-    /// Makes the next instance of a batch, or answers when all are there.
-    fn make_next(&mut self, now: Now, id: u64, out: &mut Vec<Effect>) {
-        while let Some(batch) = self.rest.batches.get(&id) {
-            let instances = batch.instances;
-            if batch.answers.len() >= instances as usize {
-                let answers: Vec<&str> = batch.answers.iter().map(JsonText::as_str).collect();
-                let result = Ok(JsonText::from_valid(format!("[{}]", answers.join(","))));
-                out.push(Effect::Reply {
-                    ticket: batch.ticket,
-                    result,
-                });
-                self.rest.batches.remove(&id);
-                return;
-            }
-            let made = self.read(&batch.declaration, &batch.unique_id).and_then(
-                |(record, spec, wanted)| self.insert(now, record, &spec, &wanted, Some(instances)),
-            );
-            let (process, how) = match made {
-                Ok(made) => made,
-                Err(failure) => return self.advance(now, id, Err(failure), out),
-            };
-            let claim = Claim {
-                by: Claimant::Batch(id),
-                goal: Goal::Up { is_new: true },
-            };
-            if self.begin(now, process, how, claim, out) {
-                // It goes on in `advance`, when this one is concluded.
-                return;
-            }
-            let answer = self.fleet.get(process).map(Process::child);
-            if let Some((batch, answer)) = self.rest.batches.get_mut(&id).zip(answer) {
-                batch.answers.push(answer);
-            }
-        }
-    }
-
-    /// Puts a new process into the list; says what is to be done with it.
-    pub(super) fn insert(
-        &mut self,
-        now: Now,
-        mut record: Record,
-        spec: &ProcessSpec,
-        wanted: &Wanted,
-        instances: Option<u32>,
-    ) -> Result<(PmId, Begin), Failure> {
-        if self.fleet.len() >= PROCESSES_MAX {
-            return Err(Failure::TooMany {
-                what: "processes",
-                limit: PROCESSES_MAX,
-            });
-        }
-        let id = self.fleet.next_id();
-        let mut place = self.fleet.place(record.name(), wanted);
-        if wanted.instances.is_none() {
-            // A record that comes back from a dump keeps the number it has there, or has none.
-            place.instance = None;
-        }
-        record.settle(id, place, instances.filter(|_| wanted.instances.is_some()));
-        record.counts.pm_uptime_ms = now.wall_ms;
-        record.counts.created_at_ms.get_or_insert(now.wall_ms);
-        self.fleet.share_env(&mut record);
-        self.fleet.put(Process::new(id, record, spec.rules.clone()));
-        let begin = match (
-            wanted.is_resting && wanted.instances.is_none(),
-            spec.rules.autostart,
-        ) {
-            (true, _) => Begin::Silently,
-            (false, false) => Begin::Stopped,
-            (false, true) => Begin::Started,
-        };
-        Ok((id, begin))
-    }
-
-    /// Begins a new process's life. True if the claim has to wait for it.
-    pub(super) fn begin(
-        &mut self,
-        now: Now,
-        id: PmId,
-        how: Begin,
-        claim: Claim,
-        out: &mut Vec<Effect>,
-    ) -> bool {
-        match how {
-            Begin::Started => self.step(now, id, Event::Start(claim), out),
-            Begin::Silently => false,
-            Begin::Stopped => {
-                if let Some(process) = self.fleet.get(id) {
-                    out.push(Effect::Announce(crate::model::BusEvent::process(
-                        now.wall_ms,
-                        "start",
-                        true,
-                        &process.view(),
-                    )));
-                }
-                false
-            }
-        }
-    }
-
     /// Stops everything, for good.
     pub(super) fn kill_all(&mut self, now: Now, ticket: Ticket, out: &mut Vec<Effect>) {
         self.rest.is_killing = true;
         self.rest.kill_tickets.push(ticket);
         for id in self.fleet.ids() {
+            self.abort_reload(now, id, out);
             self.step(now, id, Event::Stop(None), out);
         }
     }
@@ -436,7 +345,8 @@ impl Supervisor {
         let lives = |process: &Process| {
             process.run().is_some() && process.status() != crate::model::Status::Errored
         };
-        if self.rest.kill_tickets.is_empty() || self.fleet.iter().any(lives) {
+        let is_over = self.rest.reloads.is_empty() && !self.fleet.iter().any(lives);
+        if self.rest.kill_tickets.is_empty() || !is_over {
             return;
         }
         for ticket in std::mem::take(&mut self.rest.kill_tickets) {
@@ -444,15 +354,4 @@ impl Supervisor {
             out.push(Effect::Reply { ticket, result });
         }
     }
-}
-
-/// How a new process's life begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begin {
-    /// It is started.
-    Started,
-    /// `autostart` is false: it is listed, and that is said.
-    Stopped,
-    /// It comes back from a dump in which it was stopped.
-    Silently,
 }

@@ -19,7 +19,7 @@ use super::lines::{Chunk, RunLog, Stream};
 use super::outgoing::{Outgoing, OutgoingFull};
 use super::shared::{Shared, watch};
 use crate::host::handles;
-use crate::model::{AppMessage, Exit, RunId};
+use crate::model::{AppMessage, Exit, JsonText, RunId, SocketId};
 use crate::wire::ipc;
 
 /// Reads from one run before the others get their turn.
@@ -32,6 +32,12 @@ const LAST_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub(crate) enum ChildReport {
     /// The app said something.
     Message(RunId, AppMessage),
+    /// Node in the app said something.
+    Internal(RunId, JsonText),
+    /// The app closed its channel, and lives.
+    Disconnected(RunId),
+    /// Connections wait at a socket.
+    Waiting(SocketId),
     /// The app ended, and all it wrote has been read.
     Exited(RunId, Exit),
     /// Worth a line in the daemon's log.
@@ -72,6 +78,13 @@ impl Child {
         Ok(())
     }
 
+    /// The same for a line that brings a descriptor.
+    pub(crate) fn send_with(&self, line: Vec<u8>, fd: OwnedFd) -> Result<(), OutgoingFull> {
+        self.state.to_ipc.borrow_mut().push_with(line, Some(fd))?;
+        self.state.wake.notify_one();
+        Ok(())
+    }
+
     /// Queues text for the app's stdin.
     pub(crate) fn write_stdin(&self, text: Vec<u8>) -> Result<(), OutgoingFull> {
         self.state.to_stdin.borrow_mut().push(text)?;
@@ -98,6 +111,8 @@ pub(crate) struct Run {
     handles: Vec<OwnedFd>,
     /// Given back with the pipes.
     _share: Share,
+    /// The app has ended; what is read now is what it left.
+    is_ending: bool,
 }
 
 impl fmt::Debug for Run {
@@ -161,6 +176,7 @@ impl Run {
             decoder: ipc::Decoder::default(),
             handles: Vec::new(),
             _share: share,
+            is_ending: false,
         };
         Ok((run, child))
     }
@@ -226,6 +242,7 @@ impl Run {
 
     /// The app has ended: read what it left, then say so.
     async fn finish(&mut self, exit: Exit) {
+        self.is_ending = true;
         let mut budget = LAST_BYTES_MAX;
         for stream in [Stream::Out, Stream::Err] {
             while self.read_some(stream, &mut budget) == Read::More && budget > 0 {}
@@ -318,6 +335,10 @@ impl Run {
             match read {
                 Ok(0) => {
                     self.ipc = None;
+                    if !self.is_ending {
+                        let report = ChildReport::Disconnected(self.id);
+                        let _unheard = self.reports.send(report).await;
+                    }
                     return Read::Closed;
                 }
                 Ok(_) => self.take_lines().await,
@@ -354,12 +375,12 @@ impl Run {
                     // A full queue means that the app does not read answers either.
                     let _full = self.state.to_ipc.borrow_mut().push(answer.to_vec());
                 }
-                Ok(
-                    ipc::Line::HandleAck
-                    | ipc::Line::HandleNack
-                    | ipc::Line::Cluster(_)
-                    | ipc::Line::Internal(_),
-                ) => {}
+                Ok(ipc::Line::Cluster(line) | ipc::Line::Internal(line)) => {
+                    let line = JsonText::from_valid(line.as_str().to_owned());
+                    let report = ChildReport::Internal(self.id, line);
+                    let _unheard = self.reports.send(report).await;
+                }
+                Ok(ipc::Line::HandleAck | ipc::Line::HandleNack) => {}
                 Err(error) => self.complain(format!("skipped a message: {error}")).await,
             }
         }
@@ -374,9 +395,9 @@ impl Run {
 
     fn write_outgoing(&mut self) {
         if let Some(ipc) = &self.ipc {
-            let written = self.state.to_ipc.borrow_mut().write_with(|bytes| {
+            let written = self.state.to_ipc.borrow_mut().write_with(|bytes, fds| {
                 ipc.try_io(Interest::WRITABLE, |fd| {
-                    handles::send_with_fds(fd.as_fd(), bytes, &[])
+                    handles::send_with_fds(fd.as_fd(), bytes, fds)
                 })
             });
             if written.is_err_and(|error| !is_passing(&error)) {
@@ -385,7 +406,7 @@ impl Run {
             }
         }
         if let Some(stdin) = &self.stdin {
-            let written = self.state.to_stdin.borrow_mut().write_with(|bytes| {
+            let written = self.state.to_stdin.borrow_mut().write_with(|bytes, _| {
                 stdin.try_io(Interest::WRITABLE, |fd| {
                     nix::unistd::write(fd, bytes).map_err(io::Error::from)
                 })

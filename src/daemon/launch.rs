@@ -8,12 +8,19 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::core::{Runtime, SpawnPlan};
+use crate::core::{Runtime, SpawnMode, SpawnPlan};
 use crate::host::spawn::{Plan, SpawnFailure, Stage};
 use crate::keeper::proto::Spawn;
 
 /// The channel's descriptor in every app: the first one after the standard three.
 const CHANNEL_FD: &str = "3";
+/// What we say about the channel ourselves, each variable once.
+const OURS_ALONE: [&str; 4] = [
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
+    "PM2_CHANNEL_FD",
+];
 /// A package.json longer than this is not read for its version.
 const PACKAGE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -51,6 +58,9 @@ impl Launcher {
         let mut argv = vec![text(program)?];
         let mut env = Vec::with_capacity(plan.env.len() + 4);
         for (name, value) in &plan.env {
+            if OURS_ALONE.contains(&name.as_str()) {
+                continue;
+            }
             env.push(text(&format!("{name}={value}"))?);
         }
         if plan.interpreter.is_some() {
@@ -63,19 +73,26 @@ impl Launcher {
                 argv.push(text(arg)?);
             }
         }
-        if self.has_preload(plan) {
+        if let SpawnMode::Cluster {
+            inspector_port: Some(port),
+            ..
+        } = plan.mode
+        {
+            argv.push(text(&format!("--inspect-port={port}"))?);
+        }
+        let has_preload = self.has_preload(plan);
+        if has_preload {
             argv.push(text("--require")?);
             argv.push(text(&self.preload.to_string_lossy())?);
-            env.push(text(&format!("PM2_CHANNEL_FD={CHANNEL_FD}"))?);
             if !plan.pmx {
                 env.push(text("PM2_PRELOAD_PMX=0")?);
             }
             if has_source_maps(plan) {
                 env.push(text("PM2_PRELOAD_SOURCE_MAPS=1")?);
             }
-        } else {
-            env.push(text(&format!("NODE_CHANNEL_FD={CHANNEL_FD}"))?);
-            env.push(text("NODE_CHANNEL_SERIALIZATION_MODE=json")?);
+        }
+        for (name, value) in channel_env(plan.mode, has_preload) {
+            env.push(text(&format!("{name}={value}"))?);
         }
         if plan.interpreter.is_some() {
             argv.push(text(&plan.script)?);
@@ -104,6 +121,25 @@ impl Launcher {
         let is_readable = plan.uid.is_none_or(|uid| uid == self.uid || uid == 0);
         plan.runtime == Runtime::Node && plan.interpreter.is_some() && is_readable
     }
+}
+
+/// How the app finds its channel. A worker uses it at once; any other Node app only if it wants to.
+fn channel_env(mode: SpawnMode, has_preload: bool) -> Vec<(&'static str, String)> {
+    let fd = || CHANNEL_FD.to_owned();
+    if mode == SpawnMode::Fork && has_preload {
+        return vec![("PM2_CHANNEL_FD", fd())];
+    }
+    let mut env = vec![
+        ("NODE_CHANNEL_FD", fd()),
+        ("NODE_CHANNEL_SERIALIZATION_MODE", "json".to_owned()),
+    ];
+    if let SpawnMode::Cluster { worker, .. } = mode {
+        env.push(("NODE_UNIQUE_ID", worker.to_string()));
+        if has_preload {
+            env.push(("PM2_PRELOAD_WORKER", "1".to_owned()));
+        }
+    }
+    env
 }
 
 /// What is executed: the interpreter, or the script itself.

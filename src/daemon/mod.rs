@@ -23,6 +23,7 @@ mod server;
 mod several;
 mod shared;
 mod socket;
+mod sockets;
 mod start;
 mod stops;
 

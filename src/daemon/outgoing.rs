@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// What may wait for an app that does not read its channel, or its stdin.
 const OUTGOING_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -14,20 +15,35 @@ pub(crate) struct OutgoingFull;
 /// Bytes on their way to an app. The first entry may have been sent in part.
 #[derive(Default)]
 pub(crate) struct Outgoing {
-    parts: VecDeque<Vec<u8>>,
+    parts: VecDeque<Part>,
     sent_of_first: usize,
     bytes: usize,
+}
+
+/// Some bytes, and the descriptor that goes with the first of them.
+struct Part {
+    bytes: Vec<u8>,
+    fd: Option<OwnedFd>,
 }
 
 impl Outgoing {
     /// Queues a part behind the others.
     pub(crate) fn push(&mut self, part: Vec<u8>) -> Result<(), OutgoingFull> {
+        self.push_with(part, None)
+    }
+
+    /// The same with a descriptor.
+    pub(crate) fn push_with(
+        &mut self,
+        bytes: Vec<u8>,
+        fd: Option<OwnedFd>,
+    ) -> Result<(), OutgoingFull> {
         // One message of any size may wait alone, or it could never be sent.
-        if self.bytes > 0 && self.bytes + part.len() > OUTGOING_BYTES_MAX {
+        if self.bytes > 0 && self.bytes + bytes.len() > OUTGOING_BYTES_MAX {
             return Err(OutgoingFull);
         }
-        self.bytes += part.len();
-        self.parts.push_back(part);
+        self.bytes += bytes.len();
+        self.parts.push_back(Part { bytes, fd });
         Ok(())
     }
 
@@ -39,12 +55,15 @@ impl Outgoing {
     /// Hands what waits to `write`, which says how much it took, until it fails or nothing is left.
     pub(crate) fn write_with(
         &mut self,
-        write: impl Fn(&[u8]) -> io::Result<usize>,
+        write: impl Fn(&[u8], &[BorrowedFd<'_>]) -> io::Result<usize>,
     ) -> io::Result<()> {
-        while let Some(part) = self.parts.front() {
-            self.sent_of_first += write(&part[self.sent_of_first..])?;
-            if self.sent_of_first == part.len() {
-                self.bytes -= part.len();
+        while let Some(Part { bytes, fd }) = self.parts.front_mut() {
+            let with: Vec<BorrowedFd<'_>> = fd.iter().map(OwnedFd::as_fd).collect();
+            self.sent_of_first += write(&bytes[self.sent_of_first..], &with)?;
+            // It went with the first byte; sent again it would be a second one.
+            *fd = None;
+            if self.sent_of_first == bytes.len() {
+                self.bytes -= bytes.len();
                 self.sent_of_first = 0;
                 self.parts.pop_front();
             }
@@ -65,7 +84,7 @@ mod tests {
         outgoing.push(b"hello\n".to_vec()).unwrap();
         outgoing.push(b"you\n".to_vec()).unwrap();
         let got = std::cell::RefCell::new(Vec::new());
-        let take = |bytes: &[u8]| {
+        let take = |bytes: &[u8], _: &[BorrowedFd<'_>]| {
             if got.borrow().len() == 3 {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -73,7 +92,7 @@ mod tests {
             Ok(3)
         };
         assert!(outgoing.write_with(take).is_err());
-        let rest = |bytes: &[u8]| {
+        let rest = |bytes: &[u8], _: &[BorrowedFd<'_>]| {
             got.borrow_mut().extend_from_slice(bytes);
             Ok(bytes.len())
         };

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,6 +53,47 @@ impl Pilot {
                 Effect::Signal { run, signal } => self.signal_root(run, signal.0),
                 Effect::Send { run, line } => {
                     unsent = unsent.or(self.send_to(run, line.as_str()).err());
+                }
+                Effect::SendSocket { run, line, socket } => {
+                    let copy = self.sockets.copy(socket);
+                    self.send_with(run, line.as_str(), copy);
+                }
+                Effect::SendConnection {
+                    run,
+                    line,
+                    connection,
+                } => {
+                    let copy = self.sockets.copy_connection(connection);
+                    self.send_with(run, line.as_str(), copy);
+                }
+                Effect::Listen { socket, address } => {
+                    let result = self.sockets.listen(socket, &address);
+                    self.inputs.push_back(Input::Listened { socket, result });
+                }
+                Effect::CloseSocket { socket } => self.sockets.close(socket),
+                Effect::CloseConnection { connection } => {
+                    self.sockets.close_connection(connection);
+                }
+                Effect::Watch { socket } => self.sockets.watch(socket, &self.reports_in),
+                Effect::Look { socket } => {
+                    let connections = self.sockets.queued(socket);
+                    self.inputs.push_back(Input::Queued {
+                        socket,
+                        connections,
+                    });
+                }
+                Effect::Accept { socket, max } => {
+                    let (connections, is_empty) = self.sockets.accept(socket, max);
+                    self.inputs.push_back(Input::Accepted {
+                        socket,
+                        connections,
+                        is_empty,
+                    });
+                }
+                Effect::Await { run, tree } => {
+                    if tree {
+                        self.end_run(run, How::Wait);
+                    }
                 }
                 Effect::Stdin { run, text } => {
                     if let Some(Stage::Alive { child, .. }) = self.stage(run) {
@@ -167,6 +209,25 @@ impl Pilot {
         bytes.extend(line.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
         bytes.push(b'\n');
         child.send(bytes).map_err(|full| full.to_string())
+    }
+
+    /// Sends a line with a descriptor. Without one it would only confuse: then nothing is sent, and the worker is served without.
+    fn send_with(&self, run: RunId, line: &str, fd: io::Result<OwnedFd>) {
+        let Some(Stage::Alive { child, .. }) = self.stage(run) else {
+            return;
+        };
+        let fd = match fd {
+            Ok(fd) => fd,
+            Err(error) => {
+                return self
+                    .journal
+                    .error(&format!("pass a socket to run {run}: {error}"));
+            }
+        };
+        let mut bytes = line.as_bytes().to_vec();
+        bytes.push(b'\n');
+        // A worker that does not read its channel gets nothing; it is stuck, and others are asked.
+        let _full = child.send_with(bytes, fd);
     }
 
     fn reply(&mut self, ticket: Ticket, result: Result<JsonText, Failure>, unsent: Option<String>) {

@@ -21,6 +21,7 @@ use super::outbox::ReplyTo;
 use super::report::{self, SystemSampler};
 use super::runs::RunRecord;
 use super::shared::Shared;
+use super::sockets::Sockets;
 use super::stops::{Ending, Stops};
 use crate::core::{Call, Input, Supervisor};
 use crate::host::paths::Home;
@@ -57,6 +58,7 @@ pub(crate) struct Pilot {
     pub(super) ends: EndsMaker,
     pub(super) runs: HashMap<RunId, RunRecord>,
     pub(super) run_tasks: JoinSet<()>,
+    pub(super) sockets: Sockets,
     pub(super) stops: Stops,
     /// What this turn asks for.
     pub(super) endings: Vec<Ending>,
@@ -150,6 +152,7 @@ impl Pilot {
             ends: EndsMaker::default(),
             runs: HashMap::new(),
             run_tasks: JoinSet::new(),
+            sockets: Sockets::default(),
             stops: Stops::default(),
             endings: Vec::new(),
             inputs: VecDeque::new(),

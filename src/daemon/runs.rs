@@ -145,6 +145,11 @@ impl Pilot {
             ChildReport::Message(run, message) => {
                 self.inputs.push_back(Input::Message { run, message });
             }
+            ChildReport::Internal(run, line) => {
+                self.inputs.push_back(Input::Internal { run, line });
+            }
+            ChildReport::Disconnected(run) => self.inputs.push_back(Input::Disconnected { run }),
+            ChildReport::Waiting(socket) => self.inputs.push_back(Input::Waiting { socket }),
             ChildReport::Exited(run, exit) => {
                 self.inputs.push_back(Input::Exited { run, exit });
                 if let Some(record) = self.runs.get_mut(&run)

@@ -125,6 +125,7 @@ fn supervisor_config() -> SupervisorConfig {
         kill_by_message: std::env::var("PM2_KILL_USE_MESSAGE")
             .is_ok_and(|text| !text.is_empty() && text != "false"),
         listen_timeout: millis("PM2_GRACEFUL_LISTEN_TIMEOUT").unwrap_or(usual.listen_timeout),
+        graceful_timeout: millis("PM2_GRACEFUL_TIMEOUT").unwrap_or(usual.graceful_timeout),
         backoff_reset: millis("EXP_BACKOFF_RESET_TIMER").unwrap_or(usual.backoff_reset),
         instance_var: std::env::var("PM2_PROCESS_INSTANCE_VAR")
             .ok()

@@ -15,6 +15,7 @@ pub mod paths;
 mod proc_stat;
 pub mod process;
 pub mod signal;
+pub mod sockets;
 pub mod spawn;
 pub mod tree;
 pub mod usage;

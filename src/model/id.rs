@@ -26,6 +26,16 @@ pub struct RunId(pub u64);
 #[serde(transparent)]
 pub struct Ticket(pub u64);
 
+/// One listening socket that the daemon holds for applications in cluster mode. Made by the core, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SocketId(pub u64);
+
+/// One connection that the daemon accepted for an application in cluster mode. Made by the daemon, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConnectionId(pub u64);
+
 impl fmt::Display for PmId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

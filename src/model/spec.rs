@@ -87,6 +87,9 @@ pub struct Rules {
     pub restart: RestartPolicy,
     /// `autostart`.
     pub autostart: bool,
+    /// `exec_mode` is `cluster_mode`.
+    #[serde(default)]
+    pub is_cluster: bool,
     /// `wait_ready`.
     pub wait_ready: bool,
     /// `listen_timeout`.
@@ -170,6 +173,7 @@ impl Rules {
                     .map(|first_ms| Backoff { first_ms }),
             },
             autostart: read.flag("autostart", true)?,
+            is_cluster: read.cluster("exec_mode")?,
             wait_ready: read.flag("wait_ready", false)?,
             // 0 means the default: pm2 takes the first of the two that is not 0.
             listen_timeout: read

@@ -22,9 +22,16 @@ pub struct View<'a> {
     pub status: Status,
     /// The process that runs, if one does.
     pub pid: Option<Pid>,
+    /// `cluster.worker.id`, in cluster mode.
+    pub worker: Option<u32>,
+    /// It is being replaced by one of the same id, and shown as pm2 shows such.
+    pub is_outgoing: bool,
     /// The rest.
     pub record: &'a Record,
 }
+
+/// The pm2 whose records ours are like.
+const STANDS_IN_FOR: &str = "7.0.4";
 
 /// Whose usage is to be shown for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +57,7 @@ impl View<'_> {
             writer.plain("pid", self.pid_number());
             writer.text("name", &self.record.name);
             self.write_record(writer.key("pm2_env"), true);
-            writer.plain("pm_id", self.id);
+            self.write_id(writer);
             if let Some(usage) = usage {
                 write_object(writer.key("monit"), |writer| {
                     writer.plain("memory", usage.memory_bytes);
@@ -75,6 +82,9 @@ impl View<'_> {
                 return;
             };
             let (program, args) = spec.command();
+            if let Some(number) = self.worker {
+                return self.write_worker(writer, pid, number, program, &args);
+            }
             writer
                 .members(r#"{"connected":true,"signalCode":null,"exitCode":null,"killed":false}"#);
             writer.text("spawnfile", program);
@@ -84,6 +94,28 @@ impl View<'_> {
             writer.raw("process", &format!("{{\"pid\":{pid}}}"));
             self.write_record(writer.key("pm2_env"), true);
         })
+    }
+
+    /// What callers use of Node's worker object. It has no pid of its own.
+    fn write_worker(
+        &self,
+        writer: &mut ObjectWriter<'_>,
+        pid: Pid,
+        number: u32,
+        program: &str,
+        args: &[&str],
+    ) {
+        writer.text("state", "online");
+        writer.plain("id", number);
+        write_object(writer.key("process"), |writer| {
+            writer.plain("pid", pid);
+            writer.raw("connected", "true");
+            writer.text("spawnfile", program);
+            let line = std::iter::once(program).chain(args.iter().copied());
+            let line: Vec<String> = line.map(quoted).collect();
+            writer.raw("spawnargs", &format!("[{}]", line.join(",")));
+        });
+        self.write_record(writer.key("pm2_env"), true);
     }
 
     /// The record as events carry it: without `env`.
@@ -215,6 +247,14 @@ impl View<'_> {
         });
     }
 
+    fn write_id(&self, writer: &mut ObjectWriter<'_>) {
+        if self.is_outgoing {
+            writer.text("pm_id", &format!("_old_{}", self.id));
+        } else {
+            writer.plain("pm_id", self.id);
+        }
+    }
+
     fn write_counts(&self, writer: &mut ObjectWriter<'_>) {
         let counts = &self.record.counts;
         writer.plain("pm_uptime", counts.pm_uptime_ms);
@@ -222,9 +262,12 @@ impl View<'_> {
             Some(created) => writer.plain("created_at", created),
             None => writer.raw("created_at", "null"),
         }
-        writer.plain("pm_id", self.id);
+        self.write_id(writer);
         writer.plain("restart_time", counts.restarts);
         writer.plain("unstable_restarts", counts.unstable);
+        if self.worker.is_some() {
+            writer.text("_pm2_version", STANDS_IN_FOR);
+        }
         if let Some(delay) = counts.previous_delay_ms {
             writer.plain("prev_restart_delay", delay);
         }

@@ -50,13 +50,11 @@ fn more_instances_than_can_be_meant_are_refused() {
 }
 
 #[test]
-fn cluster_mode_is_a_clear_error_for_now() {
+fn what_cannot_be_used_is_named() {
     check(
         r#"
-        > prepare "exec_mode":"cluster_mode"
-          reply 1 error: cluster mode is not available yet ("exec_mode" of app), use fork mode
         > prepare "max_restarts":"x"
-          reply 2 error: "max_restarts" is "x", allowed: a number, 0 or more
+          reply 1 error: "max_restarts" is "x", allowed: a number, 0 or more
         > list
 
         "#

@@ -263,7 +263,12 @@ impl Pretend {
                     "killed: {run}"
                 );
             }
-            Effect::Signal { run, .. } | Effect::Send { run, .. } | Effect::Stdin { run, .. } => {
+            Effect::Signal { run, .. }
+            | Effect::Send { run, .. }
+            | Effect::Stdin { run, .. }
+            | Effect::Await { run, .. }
+            | Effect::SendSocket { run, .. }
+            | Effect::SendConnection { run, .. } => {
                 assert!(is_alive(self, run), "written to: {run}, which is not there");
             }
             Effect::Reply { ticket, .. } => {
@@ -282,7 +287,14 @@ impl Pretend {
                     serde_json::from_str::<serde::de::IgnoredAny>(event.payload.as_str()).is_ok()
                 );
             }
-            Effect::Log { .. } | Effect::PidFile { .. } => {}
+            Effect::Log { .. }
+            | Effect::PidFile { .. }
+            | Effect::Listen { .. }
+            | Effect::CloseSocket { .. }
+            | Effect::CloseConnection { .. }
+            | Effect::Watch { .. }
+            | Effect::Look { .. }
+            | Effect::Accept { .. } => {}
         }
     }
 

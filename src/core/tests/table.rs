@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::super::cluster::Primary;
 use super::super::life::{Event, State, Then};
 use super::super::process::{Claim, Claimant, Goal, Process, Step};
 use super::super::{Now, SupervisorConfig};
@@ -81,6 +82,8 @@ fn events() -> Vec<(&'static str, Event)> {
         ("Spawned", Event::Spawned(PID)),
         ("SpawnFailed", Event::SpawnFailed("why".to_owned())),
         ("Ready", Event::Ready),
+        ("Finished", Event::Finished),
+        ("Silent", Event::Silent),
         ("Exited", Event::Exited(Exit::Code(1))),
         ("Drained", Event::Drained),
         ("Timeout", Event::Timeout),
@@ -93,6 +96,7 @@ fn row(name: &str, state: State, event: Event) -> String {
     process.state = state;
     process.record.counts.created_at_ms = Some(0);
     let (config, mut next_run, mut out) = (SupervisorConfig::default(), 8, Vec::new());
+    let mut primary = Primary::default();
     let mut cx = Step {
         now: Now {
             mono: NOW,
@@ -101,6 +105,8 @@ fn row(name: &str, state: State, event: Event) -> String {
         config: &config,
         is_killing: false,
         next_run: &mut next_run,
+        primary: &mut primary,
+        has_siblings: false,
         out: &mut out,
         concluded: Vec::new(),
         is_forgotten: false,

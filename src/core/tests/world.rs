@@ -254,6 +254,30 @@ pub(super) fn show(effect: &Effect) -> String {
         Effect::Kill { run } => format!("kill run {run}"),
         Effect::Signal { run, signal } => format!("signal run {run} with {signal}"),
         Effect::Send { run, line } => format!("send run {run} {}", line.as_str()),
+        Effect::SendSocket { run, line, socket } => {
+            format!("send run {run} socket {} {}", socket.0, line.as_str())
+        }
+        Effect::SendConnection {
+            run,
+            line,
+            connection,
+        } => format!(
+            "send run {run} connection {} {}",
+            connection.0,
+            line.as_str()
+        ),
+        Effect::Listen { socket, address } => format!("listen {} {address:?}", socket.0),
+        Effect::CloseSocket { socket } => format!("close socket {}", socket.0),
+        Effect::CloseConnection { connection } => format!("close connection {}", connection.0),
+        Effect::Watch { socket } => format!("watch {}", socket.0),
+        Effect::Look { socket } => format!("look {}", socket.0),
+        Effect::Accept { socket, max } => format!("accept {} up to {max}", socket.0),
+        Effect::Await { run, tree } => {
+            format!(
+                "await run {run}{}",
+                if *tree { " and its tree" } else { "" }
+            )
+        }
         Effect::Stdin { run, text } => format!("stdin of run {run} {text:?}"),
         Effect::Reply {
             ticket,

@@ -37,6 +37,8 @@ fn shown(record: &Record, id: u32) -> Value {
         id: PmId(id),
         status: Status::Online,
         pid: Some(Pid(20)),
+        worker: None,
+        is_outgoing: false,
         record,
     };
     serde_json::from_str(view.formatted(None).as_str()).unwrap()
@@ -130,6 +132,8 @@ fn no_member_is_written_twice() {
         id: PmId(3),
         status: Status::Online,
         pid: None,
+        worker: None,
+        is_outgoing: false,
         record: &record,
     };
     let mut out = Vec::new();
@@ -190,6 +194,8 @@ fn variables_reach_the_child_over_options_and_under_what_is_set_at_run_time() {
         id: PmId(3),
         status: Status::Launching,
         pid: None,
+        worker: None,
+        is_outgoing: false,
         record: &record,
     };
     let env: std::collections::BTreeMap<String, String> = view.child_env().into_iter().collect();
@@ -232,6 +238,8 @@ fn the_environment_is_never_shown_by_debug() {
         id: PmId(0),
         status: Status::Online,
         pid: None,
+        worker: None,
+        is_outgoing: false,
         record: &record,
     };
     let event = super::super::BusEvent::process(1, "online", false, &view);

@@ -16,6 +16,8 @@ fn view(record: &Record, status: Status, pid: Option<Pid>) -> View<'_> {
         id: PmId(3),
         status,
         pid,
+        worker: None,
+        is_outgoing: false,
         record,
     }
 }

@@ -1,0 +1,203 @@
+//! The listening sockets and the accepted connections of applications in cluster mode. What is done with them the core decides.
+//!
+//! A socket nobody asks about costs nothing: it is in the event loop only from `watch` until the first connection waits.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::io::Interest;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::child::ChildReport;
+use super::shared::watch;
+use crate::core::{ListenAddress, PortShare, SocketName};
+use crate::host::sockets::{self, Sharing};
+use crate::model::{ConnectionId, SocketId};
+
+/// Before the next attempt when there are no descriptors left, so that the daemon does not spin.
+const STARVED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything of this kind.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    held: HashMap<SocketId, Held>,
+    connections: HashMap<ConnectionId, OwnedFd>,
+    next_connection: u64,
+    watches: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Held {
+    fd: OwnedFd,
+    /// To be removed with the socket.
+    path: Option<PathBuf>,
+    watch: Option<AbortHandle>,
+    /// The last attempt to accept failed for want of descriptors or memory.
+    is_starved: bool,
+}
+
+impl Sockets {
+    /// Binds and listens. The error is negative, as Node writes it.
+    pub(crate) fn listen(
+        &mut self,
+        socket: SocketId,
+        address: &ListenAddress,
+    ) -> Result<Option<SocketName>, i32> {
+        let (fd, name, path) = open(address).map_err(|errno| -(errno as i32))?;
+        let held = Held {
+            fd,
+            path,
+            watch: None,
+            is_starved: false,
+        };
+        self.held.insert(socket, held);
+        Ok(name)
+    }
+
+    /// Closes a socket; one at a path is removed.
+    pub(crate) fn close(&mut self, socket: SocketId) {
+        let Some(held) = self.held.remove(&socket) else {
+            return;
+        };
+        if let Some(watch) = held.watch {
+            watch.abort();
+        }
+        if let Some(path) = held.path {
+            // Somebody may have removed it already.
+            let _gone = std::fs::remove_file(path);
+        }
+    }
+
+    /// Closes our copy of a connection.
+    pub(crate) fn close_connection(&mut self, connection: ConnectionId) {
+        self.connections.remove(&connection);
+    }
+
+    /// A copy to send.
+    pub(crate) fn copy(&self, socket: SocketId) -> io::Result<OwnedFd> {
+        let held = self.held.get(&socket);
+        held.ok_or(io::ErrorKind::NotFound)?.fd.try_clone()
+    }
+
+    /// A copy to send.
+    pub(crate) fn copy_connection(&self, connection: ConnectionId) -> io::Result<OwnedFd> {
+        let held = self.connections.get(&connection);
+        held.ok_or(io::ErrorKind::NotFound)?.try_clone()
+    }
+
+    /// How many connections wait. Nobody knows means none.
+    pub(crate) fn queued(&self, socket: SocketId) -> u32 {
+        let held = self.held.get(&socket);
+        held.and_then(|held| sockets::waiting_connections(held.fd.as_fd()).ok())
+            .unwrap_or(0)
+    }
+
+    /// Accepts at most `max` connections. Also says whether none is left.
+    pub(crate) fn accept(&mut self, socket: SocketId, max: u32) -> (Vec<ConnectionId>, bool) {
+        let mut accepted = Vec::new();
+        let Some(held) = self.held.get_mut(&socket) else {
+            return (accepted, true);
+        };
+        held.is_starved = false;
+        for _ in 0..max {
+            match sockets::accept(held.fd.as_fd()) {
+                Ok(fd) => {
+                    let connection = ConnectionId(self.next_connection);
+                    self.next_connection += 1;
+                    self.connections.insert(connection, fd);
+                    accepted.push(connection);
+                }
+                Err(errno) => {
+                    held.is_starved = errno != Errno::EAGAIN;
+                    return (accepted, true);
+                }
+            }
+        }
+        (accepted, false)
+    }
+
+    /// Has it reported once when connections wait.
+    pub(crate) fn watch(&mut self, socket: SocketId, reports: &mpsc::Sender<ChildReport>) {
+        while self.watches.try_join_next().is_some() {}
+        let Some(held) = self.held.get_mut(&socket) else {
+            return;
+        };
+        // A copy of its own, so that the socket can be closed whatever the task is doing.
+        let Ok(fd) = held.fd.try_clone() else {
+            return;
+        };
+        let pause = held.is_starved.then_some(STARVED_PAUSE);
+        let reports = reports.clone();
+        let task = self.watches.spawn_local(async move {
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+            if let Ok(fd) = watch(fd, Interest::READABLE)
+                && fd.readable().await.is_ok()
+            {
+                drop(fd);
+                let _unheard = reports.send(ChildReport::Waiting(socket)).await;
+            }
+        });
+        if let Some(before) = held.watch.replace(task) {
+            before.abort();
+        }
+    }
+}
+
+type Opened = (OwnedFd, Option<SocketName>, Option<PathBuf>);
+
+fn open(address: &ListenAddress) -> Result<Opened, Errno> {
+    match address {
+        ListenAddress::Tcp {
+            host,
+            port,
+            v6_only,
+            backlog,
+            share,
+        } => {
+            let sharing = match share {
+                PortShare::Alone => Sharing::Alone,
+                PortShare::First => Sharing::First,
+                PortShare::Join => Sharing::Join,
+            };
+            let host = host.as_deref();
+            let (fd, name) = sockets::listen_tcp(host, *port, *v6_only, *backlog, sharing)?;
+            Ok((fd, Some(shown(name)), None))
+        }
+        ListenAddress::Unix {
+            path,
+            backlog,
+            readable_all,
+            writable_all,
+        } => {
+            let fd = sockets::listen_unix(path, *backlog, *readable_all, *writable_all)?;
+            let file = (!path.starts_with('\0')).then(|| PathBuf::from(&**path));
+            Ok((fd, None, file))
+        }
+        ListenAddress::Udp {
+            host,
+            is_v6,
+            port,
+            v6_only,
+            reuse,
+        } => {
+            let (fd, name) = sockets::bind_udp(host.as_deref(), *is_v6, *port, *v6_only, *reuse)?;
+            Ok((fd, Some(shown(name)), None))
+        }
+    }
+}
+
+fn shown(name: SocketAddr) -> SocketName {
+    SocketName {
+        address: name.ip().to_string().into(),
+        is_v6: name.is_ipv6(),
+        port: name.port(),
+    }
+}

@@ -1,0 +1,317 @@
+//! Listening sockets for applications: bound here, accepted from here or there, shared by several programs.
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage,
+    UnixAddr, bind, getsockname, setsockopt, socket, sockopt,
+};
+use std::fs::File;
+use std::io;
+use std::mem::zeroed;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::ptr;
+
+/// How a TCP port is shared with other sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Not at all.
+    Alone,
+    /// Nobody may be there; others can join afterwards.
+    First,
+    /// With those who are there and can be joined.
+    Join,
+}
+
+/// A listening TCP socket and its address.
+///
+/// Without a host it takes connections of both families, or of IPv4 where there is no IPv6. Non-blocking, as everything here:
+/// the flag belongs to the open file, so it is the same for every program that gets a copy.
+pub fn listen_tcp(
+    host: Option<&str>,
+    port: u16,
+    v6_only: bool,
+    backlog: u32,
+    sharing: Sharing,
+) -> Result<(OwnedFd, SocketAddr), Errno> {
+    let Some(host) = host else {
+        let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+        let tried = listen_at(both, false, backlog, sharing);
+        return tried.or_else(|_| {
+            let old = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+            listen_at(old, false, backlog, sharing)
+        });
+    };
+    listen_at(address(host, port)?, v6_only, backlog, sharing)
+}
+
+fn listen_at(
+    address: SocketAddr,
+    v6_only: bool,
+    backlog: u32,
+    sharing: Sharing,
+) -> Result<(OwnedFd, SocketAddr), Errno> {
+    let fd = socket(
+        family(address),
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        None,
+    )?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    if sharing == Sharing::Join {
+        setsockopt(&fd, sockopt::ReusePort, &true)?;
+    }
+    bind_to(&fd, address, v6_only)?;
+    if sharing == Sharing::First {
+        // Set after binding: so it cannot slip in beside a stranger who has set it too, and yet can be joined.
+        setsockopt(&fd, sockopt::ReusePort, &true)?;
+    }
+    listen(&fd, backlog)?;
+    let name = name_of(&fd)?;
+    Ok((fd, name))
+}
+
+/// A listening Unix socket. A path that begins with NUL is a name without a file. What is at the path already is in the way.
+pub fn listen_unix(
+    path: &str,
+    backlog: u32,
+    readable_all: bool,
+    writable_all: bool,
+) -> Result<OwnedFd, Errno> {
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        None,
+    )?;
+    if let Some(name) = path.strip_prefix('\0') {
+        bind(fd.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
+        listen(&fd, backlog)?;
+        return Ok(fd);
+    }
+    let path = Path::new(path);
+    match UnixAddr::new(path) {
+        Ok(address) => bind(fd.as_raw_fd(), &address)?,
+        Err(Errno::ENAMETOOLONG) => bind_long(&fd, path)?,
+        Err(errno) => return Err(errno),
+    }
+    if readable_all || writable_all {
+        let read = if readable_all { 0o444 } else { 0 };
+        let write = if writable_all { 0o222 } else { 0 };
+        let allowed = std::fs::metadata(path).and_then(|found| {
+            let mut mode = found.permissions();
+            mode.set_mode(mode.mode() | read | write);
+            std::fs::set_permissions(path, mode)
+        });
+        allowed.map_err(|error| errno_of(&error))?;
+    }
+    listen(&fd, backlog)?;
+    Ok(fd)
+}
+
+/// A path longer than an address, by way of its folder's descriptor.
+fn bind_long(fd: &OwnedFd, path: &Path) -> Result<(), Errno> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Errno::EINVAL);
+    };
+    let folder = File::open(folder).map_err(|error| errno_of(&error))?;
+    let mut short = format!("/proc/self/fd/{}/", folder.as_raw_fd()).into_bytes();
+    short.extend_from_slice(name.as_bytes());
+    let short = std::ffi::OsStr::from_bytes(&short);
+    bind(fd.as_raw_fd(), &UnixAddr::new(Path::new(short))?)
+}
+
+/// A bound UDP socket and its address. Without a host: all addresses of the family.
+pub fn bind_udp(
+    host: Option<&str>,
+    is_v6: bool,
+    port: u16,
+    v6_only: bool,
+    reuse: bool,
+) -> Result<(OwnedFd, SocketAddr), Errno> {
+    let address = match host {
+        Some(host) => address(host, port)?,
+        None if is_v6 => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
+        None => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
+    };
+    let fd = socket(
+        family(address),
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        None,
+    )?;
+    if reuse {
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    }
+    bind_to(&fd, address, v6_only)?;
+    let name = name_of(&fd)?;
+    Ok((fd, name))
+}
+
+/// The next waiting connection, non-blocking; `EAGAIN` if there is none.
+pub fn accept(listener: BorrowedFd) -> Result<OwnedFd, Errno> {
+    loop {
+        // SAFETY: null pointers mean that nobody wants to know the peer's address.
+        let fd = unsafe {
+            libc::accept4(
+                listener.as_raw_fd(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            )
+        };
+        match Errno::result(fd) {
+            // SAFETY: a new descriptor that nobody else owns.
+            Ok(fd) => return Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            // Whoever it was has gone again.
+            Err(Errno::EINTR | Errno::ECONNABORTED) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// How many connections wait at a listening TCP socket.
+pub fn waiting_connections(listener: BorrowedFd) -> Result<u32, Errno> {
+    // SAFETY: all members are numbers, for which zero is valid.
+    let mut info: libc::tcp_info = unsafe { zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes into `info`, which has that many.
+    let result = unsafe {
+        libc::getsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result)?;
+    // Of a listening socket, this member is the length of its accept queue.
+    Ok(info.tcpi_unacked)
+}
+
+fn listen(fd: &OwnedFd, backlog: u32) -> Result<(), Errno> {
+    let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
+    // SAFETY: takes a descriptor, which is open, and a number.
+    Errno::result(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+}
+
+fn address(host: &str, port: u16) -> Result<SocketAddr, Errno> {
+    let Some((host, zone)) = host.split_once('%') else {
+        let host: IpAddr = host.parse().map_err(|_| Errno::EINVAL)?;
+        return Ok(SocketAddr::new(host, port));
+    };
+    let host: Ipv6Addr = host.parse().map_err(|_| Errno::EINVAL)?;
+    let zone = zone_number(zone).ok_or(Errno::EINVAL)?;
+    Ok(std::net::SocketAddrV6::new(host, port, 0, zone).into())
+}
+
+/// The number of a network interface, given by name or number.
+fn zone_number(zone: &str) -> Option<u32> {
+    let path = format!("/sys/class/net/{zone}/ifindex");
+    zone.parse()
+        .ok()
+        .or_else(|| std::fs::read_to_string(path).ok()?.trim().parse().ok())
+}
+
+fn family(address: SocketAddr) -> AddressFamily {
+    if address.is_ipv6() {
+        AddressFamily::Inet6
+    } else {
+        AddressFamily::Inet
+    }
+}
+
+fn bind_to(fd: &OwnedFd, address: SocketAddr, v6_only: bool) -> Result<(), Errno> {
+    let raw = fd.as_raw_fd();
+    match address {
+        SocketAddr::V4(address) => bind(raw, &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => {
+            setsockopt(fd, sockopt::Ipv6V6Only, &v6_only)?;
+            bind(raw, &SockaddrIn6::from(address))
+        }
+    }
+}
+
+fn name_of(fd: &OwnedFd) -> Result<SocketAddr, Errno> {
+    let name: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    if let Some(name) = name.as_sockaddr_in() {
+        return Ok(SocketAddr::from((name.ip(), name.port())));
+    }
+    let name = name.as_sockaddr_in6().ok_or(Errno::EAFNOSUPPORT)?;
+    debug_assert!(name.family() == Some(AddressFamily::Inet6));
+    Ok(SocketAddr::from((name.ip(), name.port())))
+}
+
+fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    fn first(port: u16) -> Result<(OwnedFd, SocketAddr), Errno> {
+        listen_tcp(Some("127.0.0.1"), port, false, 511, Sharing::First)
+    }
+
+    // Protects: one more socket for our own slots is welcome, a stranger's port is not ours to share, nor ours a stranger's.
+    #[test]
+    fn a_port_is_shared_among_ourselves_and_with_nobody_else() {
+        let (_one, name) = first(0).unwrap();
+        let port = name.port();
+        let join = || listen_tcp(Some("127.0.0.1"), port, false, 511, Sharing::Join);
+        let (_two, joined) = join().unwrap();
+        let (_three, _) = join().unwrap();
+        assert_eq!(joined.port(), port);
+        assert_eq!(first(port).err(), Some(Errno::EADDRINUSE));
+        let stranger = TcpListener::bind(("127.0.0.1", port));
+        assert_eq!(stranger.unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = other.local_addr().unwrap().port();
+        assert_eq!(first(taken).err(), Some(Errno::EADDRINUSE));
+    }
+
+    #[test]
+    fn waiting_connections_are_counted_and_accepted() {
+        let (fd, name) = first(0).unwrap();
+        let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(name).unwrap()).collect();
+        assert_eq!(waiting_connections(fd.as_fd()), Ok(3));
+        for _ in &clients {
+            accept(fd.as_fd()).unwrap();
+        }
+        assert_eq!(waiting_connections(fd.as_fd()), Ok(0));
+        assert_eq!(accept(fd.as_fd()).err(), Some(Errno::EAGAIN));
+    }
+
+    #[test]
+    fn without_a_host_both_families_are_served() {
+        let (_fd, name) = listen_tcp(None, 0, false, 511, Sharing::First).unwrap();
+        TcpStream::connect(("127.0.0.1", name.port())).unwrap();
+        if name.is_ipv6() {
+            TcpStream::connect(("::1", name.port())).unwrap();
+        }
+    }
+
+    #[test]
+    fn unix_sockets_have_the_asked_mode_and_any_length_of_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = folder.path().join("x".repeat(90));
+        std::fs::create_dir(&long).unwrap();
+        let path = long.join("server.sock");
+        let text = path.to_str().unwrap();
+        let _fd = listen_unix(text, 511, true, true).unwrap();
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o666, 0o666);
+        assert_eq!(
+            listen_unix(text, 511, false, false).err(),
+            Some(Errno::EADDRINUSE)
+        );
+    }
+}
