@@ -55,7 +55,7 @@ describe('a script sees of itself what it sees under plain node', () => {
 
   test('the parts that pm2 keeps too', async () => {
     const [managed, alone] = await views(path.join(FIXTURES, 'view.js'));
-    for (const name of ['filename', 'dirname', 'isMain', 'mainFilename', 'cwd', 'PWD', 'members', 'globals', 'channelVariables']) {
+    for (const name of ['filename', 'dirname', 'isMain', 'mainFilename', 'cwd', 'members', 'globals', 'channelVariables']) {
       expect([name, managed[name]]).toEqual([name, alone[name]]);
     }
   });
@@ -86,16 +86,16 @@ testOurs('neither a child nor a worker thread knows of us', async () => {
   expect(JSON.parse(lines[1])[2]).toBe('function');
 });
 
-test('20,000 lines before process.exit are all in the log', async () => {
+testOurs('20,000 lines before process.exit are all in the log', async () => {
   await box.call('start', { script: path.join(FIXTURES, 'many-lines.js'), autorestart: false });
   await until(async () => (await box.status('many-lines'))[0] === 'stopped');
   await until(() => box.log('many-lines-out.log').split('\n').length === 20001, '20,000 lines');
   const lines = box.log('many-lines-out.log').split('\n');
   expect([lines[0].slice(0, 7), lines[19999].slice(0, 11)]).toEqual(['line 1 ', 'line 20000 ']);
-}, 90_000);
+});
 
 describe('messages', () => {
-  test('what is sent before there is a listener is not lost', async () => {
+  testOurs('what is sent before there is a listener is not lost', async () => {
     const script = box.write('late.js', `setTimeout(() => process.on('message', (m) => console.log('got', m.data)), 600); setInterval(() => {}, 1000)`);
     await box.call('start', { script });
     await box.call('sendDataToProcessId', { id: 0, data: 'early', topic: 'x' });
@@ -164,7 +164,7 @@ describe('exceptions', () => {
 });
 
 testOurs('an idle app costs at most 0.5 MB more than under plain node', async () => {
-  const script = path.join(FIXTURES, 'idle.js');
+  const script = path.join(FIXTURES, 'churn.js');
   const [{ pid }] = await box.start({ script, interpreter: process.execPath });
   const child = spawn(process.execPath, [script], { stdio: 'ignore' });
   try {
