@@ -32,8 +32,11 @@ pub(super) const MAX_OUTSTANDING: usize = 65_536;
 /// Checking 1.5 MB of JSON takes several milliseconds, and whoever wants the value parses it anyway.
 const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
-/// One read. Larger reads gain nothing: a Unix socket holds about 200 KiB, and this is allocated per connection.
-pub(super) const READ_BYTES: usize = 64 * 1024;
+/// One read of what may be many small messages. They are copied out of this buffer, so none of them keeps more memory than its own.
+pub(super) const READ_BYTES: usize = 16 * 1024;
+
+/// One read of the rest of a large message, straight to where it stays. A Unix socket holds about 200 KiB.
+const LARGE_READ_BYTES: usize = 128 * 1024;
 
 /// Called once with how a call ended, on the runtime's thread or, if the call could not even be sent, on the caller's.
 pub type OnReply = Box<dyn FnOnce(Result<Bytes, ClientError>) + Send>;
@@ -177,9 +180,15 @@ impl Connection {
     /// Takes what has arrived.
     fn receive(&self, decoder: &mut Decoder, buffer: &mut [u8]) -> Result<(), End> {
         loop {
-            match self.socket.try_read(buffer) {
+            let read = if decoder.is_mid_frame() {
+                self.socket.try_read_buf(decoder.room(LARGE_READ_BYTES))
+            } else {
+                let read = self.socket.try_read(buffer);
+                read.inspect(|read| decoder.push(&buffer[..*read]))
+            };
+            match read {
                 Ok(0) => return Err(End::Lost),
-                Ok(read) => decoder.push(&buffer[..read]),
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(_) => return Err(End::Lost),
             }

@@ -1,6 +1,6 @@
 //! AMP frames: one byte with version and argument count, then each argument after its big-endian 32-bit length.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::intake::Intake;
 
@@ -62,6 +62,13 @@ impl Decoder {
         if self.failure.is_none() {
             self.intake.push(received);
         }
+    }
+
+    /// Where to append what is read instead of pushing it, which saves the copy of a large frame. Has room for at least `least` bytes.
+    ///
+    /// Grows with what has come, never with what a length field promises.
+    pub fn room(&mut self, least: usize) -> &mut BytesMut {
+        self.intake.room(least)
     }
 
     /// The next complete frame, or `None` until more bytes have come.

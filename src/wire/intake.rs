@@ -22,9 +22,17 @@ impl Intake {
         &self.bytes
     }
 
-    /// Adds what was read. This is the only copy on the way in.
+    /// Adds a copy of what was read.
     pub(super) fn push(&mut self, received: &[u8]) {
         self.bytes.extend_from_slice(received);
+    }
+
+    /// Where to append what is read. Doubles what is here, so that a large message is moved a few times only.
+    pub(super) fn room(&mut self, least: usize) -> &mut BytesMut {
+        if self.bytes.capacity() - self.bytes.len() < least {
+            self.bytes.reserve(least.max(self.bytes.len()));
+        }
+        &mut self.bytes
     }
 
     /// Cuts the first `length` bytes off; all of them if there are fewer.
