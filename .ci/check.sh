@@ -10,10 +10,10 @@ step() {
 }
 
 step cargo fmt --all --check
-if [ -x node_modules/.bin/biome ]; then
+if [ -f biome.json ] && [ -x node_modules/.bin/biome ]; then
   step node_modules/.bin/biome check .
 else
-  printf '\n== biome: not installed, skipped (npm ci)\n'
+  printf '\n== biome: not installed or not configured, skipped\n'
 fi
 step cargo test --quiet --test tidy
 step cargo clippy --quiet --workspace --all-targets -- -D warnings
