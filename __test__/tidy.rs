@@ -48,8 +48,20 @@ fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What git knows of the tree, added or not yet added, as paths from the root.
+/// Symbolic links that git knows of.
+fn links() -> Vec<String> {
+    let is_link = |path: &String| root().join(path).is_symlink();
+    listed().into_iter().filter(is_link).collect()
+}
+
+/// Files that git knows of, as paths from the root.
 fn tracked() -> Vec<String> {
+    let is_file = |path: &String| root().join(path).is_file();
+    listed().into_iter().filter(is_file).collect()
+}
+
+/// What git knows of the tree, added or not yet added.
+fn listed() -> Vec<String> {
     let output = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
         .current_dir(root())
@@ -61,11 +73,7 @@ fn tracked() -> Vec<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     let listed = String::from_utf8(output.stdout).expect("paths are text");
-    listed
-        .lines()
-        .filter(|path| root().join(path).is_file())
-        .map(str::to_owned)
-        .collect()
+    listed.lines().map(str::to_owned).collect()
 }
 
 fn tracked_with(extension: &str) -> Vec<String> {
@@ -351,6 +359,11 @@ fn nothing_of_the_machine_it_was_written_on_is_in_the_tree() {
         concat!("static.cra", "tes.io"),
     ];
     let mut complaints = Vec::new();
+    for path in links() {
+        complaints.push(format!(
+            "{path}: a link, which leads nowhere on another machine"
+        ));
+    }
     for path in tracked() {
         // What is not text has no such words in it that a person wrote.
         let Ok(source) = fs::read_to_string(root().join(&path)) else {

@@ -271,10 +271,10 @@ mod tests {
 
     #[test]
     fn a_home_is_the_given_one_else_that_of_the_user() {
-        let cwd = Path::new("/work");
+        let cwd = Path::new("/here");
         let cases = [
             (&[("PM2_HOME", "/x/y"), ("HOME", "/home/u")][..], "/x/y"),
-            (&[("PM2_HOME", "rel"), ("HOME", "/home/u")], "/work/rel"),
+            (&[("PM2_HOME", "rel"), ("HOME", "/home/u")], "/here/rel"),
             (&[("PM2_HOME", ""), ("HOME", "/home/u")], "/home/u/.pm2"),
         ];
         for (known, expected) in cases {
