@@ -47,7 +47,7 @@ use self::shared::Shared;
 use self::socket::Listener;
 use self::start::Setup;
 use crate::host::paths::{Address, COMPATIBLE_VERSION, Home};
-use crate::host::{HostError, listen, signal};
+use crate::host::{HostError, listen, process, signal};
 use crate::keeper::proto::{ProtoError, Report, Request};
 use crate::model::BusEvent;
 
@@ -82,21 +82,22 @@ enum DaemonError {
 /// Contract: called before the process has a second thread or opened anything itself.
 #[must_use]
 pub fn run(home: &Path, keeper: OwnedFd) -> ExitCode {
-    let ready = start::ready_files();
+    let mut ready = start::ready_files();
+    process::keep_heap_small();
     let started = Home::new(home, &|name| std::env::var_os(name)).map_err(DaemonError::from);
     let started = started.and_then(|home| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let tasks = LocalSet::new();
-        runtime.block_on(tasks.run_until(serve(Setup::new(home), keeper, &ready)))
+        runtime.block_on(tasks.run_until(serve(Setup::new(home), keeper, &mut ready)))
     });
     match started {
         Ok(code) => code,
         Err(error) => {
             let reason = with_causes(&error);
             let line = serde_json::json!({"online": false, "reason": reason});
-            tell(&ready, &line.to_string());
+            tell(&mut ready, &line.to_string());
             // pm2.log is our standard error; there is no journal yet.
             let _lost = writeln!(std::io::stderr(), "pm2: failed to {reason}");
             ExitCode::FAILURE
@@ -104,7 +105,11 @@ pub fn run(home: &Path, keeper: OwnedFd) -> ExitCode {
     }
 }
 
-async fn serve(setup: Setup, keeper: OwnedFd, ready: &[File]) -> Result<ExitCode, DaemonError> {
+async fn serve(
+    setup: Setup,
+    keeper: OwnedFd,
+    ready: &mut Vec<File>,
+) -> Result<ExitCode, DaemonError> {
     let mut link = Link::new(keeper)?;
     let hello = tokio::time::timeout(HELLO_MAX, meet(&mut link)).await;
     let hello = hello.map_err(|_| DaemonError::Silence)??;
@@ -140,6 +145,8 @@ async fn serve(setup: Setup, keeper: OwnedFd, ready: &[File]) -> Result<ExitCode
     });
     tell(ready, &success.to_string());
     pilot.link.send(Request::Ready)?;
+    // Most of what a start touches is never needed again.
+    process::trim_memory();
 
     let ears = Ears {
         commands: commands_out,
@@ -238,8 +245,9 @@ fn say_goodbye(farewell: &Farewell) {
     }
 }
 
-fn tell(files: &[File], line: &str) {
-    for mut file in files {
+/// Says it once and closes: whoever waits for more, or for the end, is not kept waiting.
+fn tell(files: &mut Vec<File>, line: &str) {
+    for mut file in files.drain(..) {
         // Who started us may not care.
         let _gone = file.write_all(format!("{line}\n").as_bytes());
     }

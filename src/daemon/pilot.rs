@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** between two waits nothing waits. Every effect is performed at once, and what it leads to comes back as an input.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,9 @@ pub(crate) const COMMANDS_MAX: usize = 256;
 /// Reports of children waiting for the pilot; past it, children's channels are read later.
 pub(crate) const REPORTS_MAX: usize = 256;
 
+/// One part in this many is added to the last list's length: numbers in it grow.
+const LIST_SLACK: usize = 32;
+
 /// Why the daemon ends, and who is to hear of it.
 #[derive(Debug)]
 pub(crate) struct Farewell {
@@ -68,6 +71,8 @@ pub(crate) struct Pilot {
     pub(super) next_ticket: u64,
     pub(super) sampler: RefCell<Sampler>,
     pub(super) system: SystemSampler,
+    /// How long the last list was.
+    list_bytes: Cell<usize>,
     pub(super) dump: Dump,
     pub(super) killing: Option<Killing>,
     pub(super) farewell: Option<Farewell>,
@@ -160,6 +165,7 @@ impl Pilot {
             next_ticket: 0,
             sampler: RefCell::default(),
             system: SystemSampler::default(),
+            list_bytes: Cell::new(0),
             dump,
             killing: None,
             farewell: None,
@@ -334,6 +340,9 @@ impl Pilot {
 
     /// The list with what each process uses right now.
     pub(super) fn write_list(&self, out: &mut Vec<u8>) {
+        // The list is about as long as the last time; growing step by step would copy it several times over.
+        let before = out.len();
+        out.reserve(self.list_bytes.get() + self.list_bytes.get() / LIST_SLACK);
         let now = Instant::now();
         let usage = |_: PmId, pid: Option<Pid>| {
             let sample = pid.and_then(|pid| self.sampler.borrow_mut().sample(pid.0, now));
@@ -343,6 +352,7 @@ impl Pilot {
             })
         };
         self.supervisor.write_list(out, &usage);
+        self.list_bytes.set(out.len() - before);
     }
 
     pub(super) fn reload_logs(&self) {

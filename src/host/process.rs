@@ -141,6 +141,20 @@ pub fn is_hung_up(fd: BorrowedFd) -> bool {
     }
 }
 
+/// Makes the heap give large pieces back as soon as they are free: they become mappings of their own, whatever sizes came
+/// before, and the end of the heap is cut off early. For a process that must stay small between rare large answers.
+pub fn keep_heap_small() {
+    /// Smaller pieces are reused well enough.
+    #[cfg(target_env = "gnu")]
+    const LARGE: libc::c_int = 64 << 10;
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes numbers and moves no allocation.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+    }
+}
+
 /// Gives back to the system what we can do without until we need it: free heap, and the pages of program and libraries
 /// that were needed once, at the start, which are read again from the page cache if they are needed again.
 pub fn trim_memory() {

@@ -21,6 +21,8 @@ pub struct ProcUsage {
 #[derive(Debug)]
 pub struct Sampler {
     previous: HashMap<i32, Sample>,
+    /// Kept open: a list of hundreds of processes is sampled in one go.
+    proc: Option<Proc>,
     ticks_per_second: f64,
     page_bytes: u64,
 }
@@ -44,6 +46,7 @@ impl Default for Sampler {
         };
         Self {
             previous: HashMap::new(),
+            proc: Proc::open().ok(),
             ticks_per_second: f64::from(ask(SysconfVar::CLK_TCK, 100)),
             page_bytes: u64::from(ask(SysconfVar::PAGE_SIZE, 4096)),
         }
@@ -59,7 +62,7 @@ impl Sampler {
         {
             return Some(known.get().usage);
         }
-        let Some(stat) = Proc::open().ok().and_then(|proc| proc.stat(pid)) else {
+        let Some(stat) = self.proc.as_ref().and_then(|proc| proc.stat(pid)) else {
             if let Entry::Occupied(gone) = entry {
                 gone.remove();
             }
