@@ -206,7 +206,10 @@ declare namespace pm2 {
     getAllProcessIdWithoutModules(): Promise<number[]>;
     getProcessIdByName(name: string, callback: (error: Error | null, ids: number[], records: Record<string, Pm2Env>) => void): void;
     getProcessIdByName(name: string): Promise<number[]>;
-    getProcessIdsByNamespace(namespace: string, callback: (error: Error | null, ids: number[], records: Record<string, Pm2Env>) => void): void;
+    getProcessIdsByNamespace(
+      namespace: string,
+      callback: (error: Error | null, ids: number[], records: Record<string, Pm2Env>) => void,
+    ): void;
     getProcessIdsByNamespace(namespace: string): Promise<number[]>;
     getProcessByName(name: string, callback: Callback<ProcessDescription[]>): void;
     getProcessByName(name: string): Promise<ProcessDescription[]>;

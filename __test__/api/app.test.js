@@ -10,7 +10,11 @@ const box = sandbox();
 /** Runs a script under plain node until it has written its file, and gives the file. */
 async function plain(script, file, { nodeArgs = [], args = [] } = {}) {
   const env = { ...process.env, PWD: box.folder };
-  const child = spawn(process.execPath, [...nodeArgs, script, file, ...args], { cwd: box.folder, env, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  const child = spawn(process.execPath, [...nodeArgs, script, file, ...args], {
+    cwd: box.folder,
+    env,
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
   try {
     return await written(file);
   } finally {
@@ -70,12 +74,15 @@ test('its title is node and the script, or what PROCESS_TITLE says', async () =>
 
 testOurs('neither a child nor a worker thread knows of us', async () => {
   const kid = 'console.log(JSON.stringify([process.execArgv, Object.keys(require.cache || {}).length, typeof process.send]))';
-  const script = box.write('parent.js', `
+  const script = box.write(
+    'parent.js',
+    `
     const { fork, spawnSync } = require('child_process');
     const { Worker } = require('worker_threads');
     console.log(spawnSync(process.execPath, ['-e', ${JSON.stringify(kid)}], { encoding: 'utf8' }).stdout.trim());
     fork(${JSON.stringify(box.write('kid.js', kid))}).on('exit', () => new Worker(${JSON.stringify(kid)}, { eval: true }));
-    setInterval(() => {}, 1000);`);
+    setInterval(() => {}, 1000);`,
+  );
   await box.call('start', { script });
   const lines = await until(() => {
     const seen = box.log('parent-out.log').trim().split('\n');
@@ -96,7 +103,10 @@ testOurs('20,000 lines before process.exit are all in the log', async () => {
 
 describe('messages', () => {
   testOurs('what is sent before there is a listener is not lost', async () => {
-    const script = box.write('late.js', `setTimeout(() => process.on('message', (m) => console.log('got', m.data)), 600); setInterval(() => {}, 1000)`);
+    const script = box.write(
+      'late.js',
+      `setTimeout(() => process.on('message', (m) => console.log('got', m.data)), 600); setInterval(() => {}, 1000)`,
+    );
     await box.call('start', { script });
     await box.call('sendDataToProcessId', { id: 0, data: 'early', topic: 'x' });
     await until(() => box.log('late-out.log') === 'got early\n');
@@ -132,14 +142,19 @@ describe('exceptions', () => {
     const heard = await exceptions('setTimeout(() => { throw new TypeError("boom"); }, 50)');
     await until(async () => heard.length > 0 && (await box.status('boom'))[0] === 'stopped');
     expect(heard).toHaveLength(1);
-    expect(heard[0]).toMatchObject({ data: { name: 'TypeError', message: 'boom' }, process: { pm_id: 0, name: 'boom', namespace: 'default' } });
+    expect(heard[0]).toMatchObject({
+      data: { name: 'TypeError', message: 'boom' },
+      process: { pm_id: 0, name: 'boom', namespace: 'default' },
+    });
     expect(heard[0].data.stack).toContain('boom.js:1');
     expect(box.log('boom-error.log')).toContain('TypeError: boom');
     expect((await box.call('list'))[0].pm2_env.exit_code).toBe(1);
   });
 
   test('an unhandled rejection is reported and printed, and the app goes on', async () => {
-    const heard = await exceptions('Promise.reject(new Error("nobody")); setTimeout(() => console.log("alive"), 200); setInterval(() => {}, 1000)');
+    const heard = await exceptions(
+      'Promise.reject(new Error("nobody")); setTimeout(() => console.log("alive"), 200); setInterval(() => {}, 1000)',
+    );
     await until(() => box.log('boom-out.log') === 'alive\n');
     await until(() => heard.length === 1);
     expect(heard[0].data.message).toBe('nobody');
@@ -147,7 +162,7 @@ describe('exceptions', () => {
     expect(await box.status('boom')).toEqual(['online']);
   });
 
-  test('with pmx: false Node\'s own rule holds and nothing is reported', async () => {
+  test("with pmx: false Node's own rule holds and nothing is reported", async () => {
     const heard = await exceptions('Promise.reject(new Error("nobody")); setInterval(() => {}, 1000)', { pmx: false });
     await until(async () => (await box.status('boom'))[0] === 'stopped');
     expect((await box.call('list'))[0].pm2_env.exit_code).toBe(1);
@@ -187,4 +202,3 @@ async function quiet(pid) {
   }, 'quiet');
   return Number(/^Rss: +(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]);
 }
-

@@ -43,7 +43,13 @@ test('sendDataToProcessId(id, packet)', async () => {
 test('launchBus gives the bus and its socket', async () => {
   await box.call('connect');
   const args = await new Promise((resolve) => box.pm2.launchBus((...all) => resolve(all)));
-  expect([args.length, args[0], typeof args[1].on, typeof args[1].off, typeof args[2].close]).toEqual([3, null, 'function', 'function', 'function']);
+  expect([args.length, args[0], typeof args[1].on, typeof args[1].off, typeof args[2].close]).toEqual([
+    3,
+    null,
+    'function',
+    'function',
+    'function',
+  ]);
 });
 
 test('nothing is lost between launchBus and a start in its callback', async () => {
@@ -61,7 +67,7 @@ test('nothing is lost between launchBus and a start in its callback', async () =
   expect(names(events)).toEqual(['online', 'start']);
 });
 
-test('a start, a restart and a stop have pm2\'s events', async () => {
+test("a start, a restart and a stop have pm2's events", async () => {
   await box.call('connect');
   const events = await record();
   await box.call('start', { script: IDLE });
@@ -114,12 +120,16 @@ test('off ends a pattern', async () => {
   const bus = await box.call('launchBus');
   let first = 0;
   let second = 0;
-  bus.on('process:msg', () => { first += 1; });
+  bus.on('process:msg', () => {
+    first += 1;
+  });
   const send = () => box.call('sendDataToProcessId', 0, { data: 1, topic: true });
   await send();
   await until(() => first === 1);
   bus.off('process:msg');
-  bus.on('process:*', () => { second += 1; });
+  bus.on('process:*', () => {
+    second += 1;
+  });
   await send();
   await until(() => second === 1);
   expect(first).toBe(1);
@@ -130,7 +140,11 @@ testOurs('once hears one event, and off can name one listener', async () => {
   const bus = await box.call('launchBus');
   const seen = [];
   const gone = () => seen.push('gone');
-  bus.once('process:msg', () => seen.push('once')).on('process:msg', gone).on('process:msg', () => seen.push('on')).off('process:msg', gone);
+  bus
+    .once('process:msg', () => seen.push('once'))
+    .on('process:msg', gone)
+    .on('process:msg', () => seen.push('on'))
+    .off('process:msg', gone);
   for (let i = 0; i < 2; i++) await box.call('sendDataToProcessId', 0, { data: 1, topic: true });
   await until(() => seen.filter((each) => each === 'on').length === 2);
   expect(seen).toEqual(['once', 'on', 'on']);
@@ -144,9 +158,12 @@ test('an open bus keeps a script alive, disconnect ends both', async () => {
 });
 
 testOurs('a closed bus lets a script end', async () => {
-  const { code } = await box.run(`
+  const { code } = await box.run(
+    `
     const pm2 = require(process.env.PM2_UNDER_TEST);
-    pm2.launchBus((error, bus) => { bus.close(); pm2.disconnect(); });`, { timeout: 8000 });
+    pm2.launchBus((error, bus) => { bus.close(); pm2.disconnect(); });`,
+    { timeout: 8000 },
+  );
   expect(code).toBe(0);
 });
 
@@ -164,9 +181,12 @@ testOurs('a listener that throws is an uncaught exception, and others hear the e
 
 test('messages of an app: typed, raw, and any JSON', async () => {
   const events = await record();
-  const script = box.write('talk.js', `
+  const script = box.write(
+    'talk.js',
+    `
     for (const message of [{ type: 'my:event', data: { a: 1 } }, 'text', { type: 'no data' }, [1], 7]) process.send(message);
-    setInterval(() => {}, 1000);`);
+    setInterval(() => {}, 1000);`,
+  );
   await box.call('start', { script });
   const [, typed] = await found(events, 'my:event');
   expect(typed).toMatchObject({ data: { a: 1 }, process: { pm_id: 0, name: 'talk', namespace: 'default' } });
@@ -184,12 +204,15 @@ test('sendLineToStdin', async () => {
 });
 
 test('actions: an app registers one, msgProcess and trigger reach it', async () => {
-  const script = box.write('act.js', `
+  const script = box.write(
+    'act.js',
+    `
     process.send({ type: 'axm:action', data: { action_name: 'double', action_type: 'custom', arity: 2 } });
     process.on('message', (message) => {
       const isCalled = message === 'double' || message.msg === 'double';
       if (isCalled) process.send({ type: 'axm:reply', data: { at: 1, action_name: 'double', return: message.opts ? message.opts * 2 : 'none' } });
-    });`);
+    });`,
+  );
   await box.call('start', { script });
   await until(async () => (await box.call('list'))[0].pm2_env.axm_actions.some((each) => each.action_name === 'double'));
   const replies = await box.call('trigger', 'act', 'double', 21);
@@ -227,4 +250,3 @@ testOurs('a bus hears the next daemon after this one is gone', async () => {
     return names(events).includes('restart');
   });
 });
-

@@ -221,7 +221,11 @@ test('what a callback throws is an uncaught exception, and the callback is not c
 });
 
 function holds(pid, socket) {
-  const inode = fs.readFileSync('/proc/net/unix', 'utf8').split('\n').filter((line) => line.endsWith(socket)).map((line) => line.split(/\s+/)[6]);
+  const inode = fs
+    .readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .filter((line) => line.endsWith(socket))
+    .map((line) => line.split(/\s+/)[6]);
   try {
     return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => {
       const target = fs.readlinkSync(`/proc/${pid}/fd/${fd}`);
@@ -246,4 +250,3 @@ function connects(file) {
     socket.on('error', () => resolve(false));
   });
 }
-

@@ -59,7 +59,10 @@ describe('what cannot be started', () => {
   });
 
   testOurs('one app of several: the others start, and the error is an array', async () => {
-    const apps = [{ name: 'good', script: IDLE }, { name: 'bad', script: './none.js' }];
+    const apps = [
+      { name: 'good', script: IDLE },
+      { name: 'bad', script: './none.js' },
+    ];
     const [error, value] = await new Promise((resolve) => box.pm2.start(apps, (...args) => resolve(args)));
     expect(error.map((each) => each.message)).toEqual([`Script not found: ${path.join(box.folder, 'none.js')}`]);
     expect(value).toHaveLength(1);

@@ -19,9 +19,12 @@ const linesOf = (name, count) =>
 const pids = async () => (await box.call('list')).map((each) => each.pid);
 
 describe('list and describe', () => {
-  test('an element has exactly pm2\'s members, in ascending order of id', async () => {
+  test("an element has exactly pm2's members, in ascending order of id", async () => {
     const list = await startAll('a', 'b');
-    expect(list.map((each) => Object.keys(each))).toEqual([['pid', 'name', 'pm2_env', 'pm_id', 'monit'], ['pid', 'name', 'pm2_env', 'pm_id', 'monit']]);
+    expect(list.map((each) => Object.keys(each))).toEqual([
+      ['pid', 'name', 'pm2_env', 'pm_id', 'monit'],
+      ['pid', 'name', 'pm2_env', 'pm_id', 'monit'],
+    ]);
     expect(list.map((each) => each.pm_id)).toEqual([0, 1]);
     expect(list[0].monit).toEqual({ memory: expect.any(Number), cpu: expect.any(Number) });
   });
@@ -29,11 +32,28 @@ describe('list and describe', () => {
   test('the members that callers read are there', async () => {
     const [{ pm2_env: record }] = await startAll('a');
     expect(record).toMatchObject({
-      name: 'a', namespace: 'default', status: 'online', exec_mode: 'fork_mode', instances: 1, restart_time: 0, unstable_restarts: 0,
-      pm_exec_path: IDLE, node_args: [], axm_actions: expect.any(Array), axm_monitor: expect.any(Object), axm_options: expect.any(Object),
-      created_at: expect.any(Number), pm_uptime: expect.any(Number), autorestart: true, vizion: true, env: expect.any(Object),
-      pm_out_log_path: path.join(box.home, 'logs', 'a-out.log'), pm_err_log_path: path.join(box.home, 'logs', 'a-error.log'),
-      pm_pid_path: path.join(box.home, 'pids', 'a-0.pid'), unique_id: expect.stringMatching(/^[0-9a-f-]{36}$/), username: expect.any(String),
+      name: 'a',
+      namespace: 'default',
+      status: 'online',
+      exec_mode: 'fork_mode',
+      instances: 1,
+      restart_time: 0,
+      unstable_restarts: 0,
+      pm_exec_path: IDLE,
+      node_args: [],
+      axm_actions: expect.any(Array),
+      axm_monitor: expect.any(Object),
+      axm_options: expect.any(Object),
+      created_at: expect.any(Number),
+      pm_uptime: expect.any(Number),
+      autorestart: true,
+      vizion: true,
+      env: expect.any(Object),
+      pm_out_log_path: path.join(box.home, 'logs', 'a-out.log'),
+      pm_err_log_path: path.join(box.home, 'logs', 'a-error.log'),
+      pm_pid_path: path.join(box.home, 'pids', 'a-0.pid'),
+      unique_id: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      username: expect.any(String),
     });
   });
 
@@ -79,7 +99,11 @@ describe('restart', () => {
   });
 
   test('targets: name, id, numeric text, all, regex, namespace, script', async () => {
-    await box.start([{ name: 'api-1', script: IDLE }, { name: 'api-2', script: IDLE, namespace: 'ns' }, { name: 'job', script: ARGS, namespace: 'ns' }]);
+    await box.start([
+      { name: 'api-1', script: IDLE },
+      { name: 'api-2', script: IDLE, namespace: 'ns' },
+      { name: 'job', script: ARGS, namespace: 'ns' },
+    ]);
     const touched = async (target) => (await box.call('restart', target)).map((each) => each.name).sort();
     expect(await touched('api-1')).toEqual(['api-1']);
     expect(await touched(2)).toEqual(['job']);
@@ -162,10 +186,13 @@ describe('stop and delete', () => {
   });
 
   test('a whole tree goes', async () => {
-    const script = box.write('tree.js', `
+    const script = box.write(
+      'tree.js',
+      `
       const { spawn } = require('child_process');
       console.log(spawn('sh', ['-c', 'sleep 100 & echo $!; trap "" INT; wait'], { stdio: ['ignore', 'inherit', 'inherit'] }).pid);
-      setInterval(() => {}, 1000);`);
+      setInterval(() => {}, 1000);`,
+    );
     await box.call('start', { script, kill_timeout: 400 });
     const children = await until(() => {
       const seen = box.log('tree-out.log').trim().split('\n').map(Number);
@@ -176,7 +203,10 @@ describe('stop and delete', () => {
   });
 
   test('what ignores SIGINT is killed after kill_timeout', async () => {
-    const script = box.write('stubborn.js', 'process.on("SIGINT", () => console.log("no")); setInterval(() => {}, 1000); console.log("up")');
+    const script = box.write(
+      'stubborn.js',
+      'process.on("SIGINT", () => console.log("no")); setInterval(() => {}, 1000); console.log("up")',
+    );
     await box.call('start', { script, kill_timeout: 600 });
     await until(() => box.log('stubborn-out.log').includes('up'));
     const at = Date.now();

@@ -16,13 +16,18 @@ const KID = 'process.on("message", (m) => { process.send([m, process.execArgv, t
 const CASES = {
   'nothing at all': { script: '' },
   'messages and callbacks': { script: 'process.send("ready"); process.send({ type: "x", data: 1 }, () => console.log("cb"));' },
-  'an answer, then disconnect': { script: 'process.on("message", (m) => { process.send({ re: m }); process.disconnect(); })', sent: [{ a: 1 }] },
+  'an answer, then disconnect': {
+    script: 'process.on("message", (m) => { process.send({ re: m }); process.disconnect(); })',
+    sent: [{ a: 1 }],
+  },
   'one of two messages': { script: 'process.once("message", (m) => console.log(m))', sent: [1, 'two'] },
   'a late listener': {
     script: 'setTimeout(() => process.once("message", (m) => { console.log(m); process.once("message", (n) => console.log(n)); }), 200)',
     sent: [1, 2],
   },
-  'a listener that goes lets the process end': { script: 'const f = () => {}; process.on("message", f); setTimeout(() => process.off("message", f), 50)' },
+  'a listener that goes lets the process end': {
+    script: 'const f = () => {}; process.on("message", f); setTimeout(() => process.off("message", f), 50)',
+  },
   'the daemon closes': { script: 'process.on("disconnect", () => console.log("gone", process.connected))', isClosed: true },
   'disconnect and its errors': {
     script: `console.log(process.connected); process.disconnect(); console.log(process.connected, process.channel);
@@ -30,7 +35,8 @@ const CASES = {
   },
   'the channel is held and let go': { script: 'process.channel.ref(); setTimeout(() => process.channel.unref(), 50)' },
   'what the members look like': {
-    script: 'for (const f of ["send", "disconnect"]) console.log(typeof process[f], process[f].length, process[f].name, Object.keys(process).includes(f))',
+    script:
+      'for (const f of ["send", "disconnect"]) console.log(typeof process[f], process[f].length, process[f].name, Object.keys(process).includes(f))',
   },
   'a send that the script has replaced': {
     script: `const own = process.send; process.send = function (m) { console.log("via", m); return own.call(process, m); };
@@ -39,10 +45,13 @@ const CASES = {
   },
   'events.once': { script: 'require("events").once(process, "message").then(([m]) => console.log(m))', sent: [7] },
   'all listeners removed first': {
-    script: 'process.removeAllListeners(); process.on("message", (m) => { console.log(m); process.disconnect(); }); setTimeout(() => {}, 300)',
+    script:
+      'process.removeAllListeners(); process.on("message", (m) => { console.log(m); process.disconnect(); }); setTimeout(() => {}, 300)',
     sent: [7],
   },
-  'the environment and the arguments': { script: 'console.log(Object.keys(process.env).sort().join(), process.execArgv, process.argv.length)' },
+  'the environment and the arguments': {
+    script: 'console.log(Object.keys(process.env).sort().join(), process.execArgv, process.argv.length)',
+  },
   'a child of its own': {
     script: `require("fs").writeFileSync("kid.js", ${JSON.stringify(KID)}); const kid = require("child_process").fork("./kid.js");
       kid.on("message", (m) => console.log(JSON.stringify(m))); kid.send("hi")`,
@@ -51,13 +60,17 @@ const CASES = {
     script: `const { Worker } = require("worker_threads");
       new Worker("console.log(typeof process.send, process.execArgv, Object.keys(require.cache).length)", { eval: true })`,
   },
-  'an uncaught exception': { script: 'process.exitCode = 3; process.on("exit", (c) => console.log(c)); setTimeout(() => { throw new Error("boom"); }, 10)' },
+  'an uncaught exception': {
+    script: 'process.exitCode = 3; process.on("exit", (c) => console.log(c)); setTimeout(() => { throw new Error("boom"); }, 10)',
+  },
   'exit in a listener': { script: 'process.on("message", () => process.exit(9))', sent: ['x'] },
   'a message larger than the socket': { script: 'process.send("x".repeat(500000), () => process.exit())' },
 };
 
 let folder;
-beforeEach(() => { folder = fs.mkdtempSync('/tmp/p2c'); });
+beforeEach(() => {
+  folder = fs.mkdtempSync('/tmp/p2c');
+});
 afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
 
 testOurs.each(Object.entries(CASES))('%s', async (name, { script, sent = [], isClosed = false }) => {
@@ -71,27 +84,48 @@ testOurs.each(Object.entries(CASES))('%s', async (name, { script, sent = [], isC
     const words = [...(isLazy ? ['--require', PRELOAD] : []), file, 'a', 'b'];
     const child = spawn(process.execPath, words, { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
     const seen = { out: '', err: '', received: '' };
-    child.stdout.on('data', (data) => { seen.out += data; });
-    child.stderr.on('data', (data) => { seen.err += data; });
-    child.stdio[3].on('data', (data) => { seen.received += data; });
+    child.stdout.on('data', (data) => {
+      seen.out += data;
+    });
+    child.stderr.on('data', (data) => {
+      seen.err += data;
+    });
+    child.stdio[3].on('data', (data) => {
+      seen.received += data;
+    });
     child.stdio[3].on('error', () => {});
     for (const message of sent) child.stdio[3].write(`${JSON.stringify(message)}\n`);
     if (isClosed) child.stdio[3].end();
-    return new Promise((resolve) => child.on('close', (code, signal) => {
-      const lines = seen.received.split('\n').filter((line) => !line.startsWith('{"node_version"') && !line.includes('"process:exception"'));
-      resolve({ code, signal, out: seen.out, err: seen.err, received: lines });
-    }));
+    return new Promise((resolve) =>
+      child.on('close', (code, signal) => {
+        const lines = seen.received
+          .split('\n')
+          .filter((line) => !line.startsWith('{"node_version"') && !line.includes('"process:exception"'));
+        resolve({ code, signal, out: seen.out, err: seen.err, received: lines });
+      }),
+    );
   }
 });
 
 testOurs('the version of Node and an exception are sent without opening the channel', async () => {
   const file = path.join(folder, 'script.js');
   fs.writeFileSync(file, 'setTimeout(() => { throw new RangeError("boom"); }, 10)');
-  const child = spawn(process.execPath, ['--require', PRELOAD, file], { env: { PM2_CHANNEL_FD: '3' }, stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
+  const child = spawn(process.execPath, ['--require', PRELOAD, file], {
+    env: { PM2_CHANNEL_FD: '3' },
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+  });
   let received = '';
-  child.stdio[3].on('data', (data) => { received += data; });
+  child.stdio[3].on('data', (data) => {
+    received += data;
+  });
   await new Promise((resolve) => child.on('close', resolve));
-  const [version, exception] = received.trim().split('\n').map((line) => JSON.parse(line));
+  const [version, exception] = received
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
   expect(version).toEqual({ node_version: process.versions.node });
-  expect(exception).toMatchObject({ type: 'process:exception', data: { name: 'RangeError', message: 'boom', stack: expect.stringContaining('script.js:1') } });
+  expect(exception).toMatchObject({
+    type: 'process:exception',
+    data: { name: 'RangeError', message: 'boom', stack: expect.stringContaining('script.js:1') },
+  });
 });

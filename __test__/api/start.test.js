@@ -23,7 +23,12 @@ describe('each documented form', () => {
   test('start(script)', async () => {
     const [app] = await box.start(IDLE);
     expect(app.name).toBe('idle');
-    expect(app.pm2_env).toMatchObject({ status: 'online', pm_cwd: box.folder, exec_interpreter: expect.stringContaining('node'), namespace: 'default' });
+    expect(app.pm2_env).toMatchObject({
+      status: 'online',
+      pm_cwd: box.folder,
+      exec_interpreter: expect.stringContaining('node'),
+      namespace: 'default',
+    });
   });
 
   test('start(script, options)', async () => {
@@ -33,7 +38,15 @@ describe('each documented form', () => {
   });
 
   test('start(jsonConfigFile)', async () => {
-    const file = box.write('apps.json', JSON.stringify({ apps: [{ name: 'one', script: IDLE }, { name: 'two', script: IDLE }] }));
+    const file = box.write(
+      'apps.json',
+      JSON.stringify({
+        apps: [
+          { name: 'one', script: IDLE },
+          { name: 'two', script: IDLE },
+        ],
+      }),
+    );
     expect((await box.start(file)).map((each) => each.name).sort()).toEqual(['one', 'two']);
   });
 
@@ -45,7 +58,12 @@ describe('each documented form', () => {
 
   test('start([apps]) and start({apps})', async () => {
     await box.call('start', [{ name: 'one', script: IDLE }]);
-    await box.call('start', { apps: [{ name: 'two', script: IDLE }, { name: 'three', script: IDLE }] });
+    await box.call('start', {
+      apps: [
+        { name: 'two', script: IDLE },
+        { name: 'three', script: IDLE },
+      ],
+    });
     expect((await box.call('list')).map((each) => each.name).sort()).toEqual(['one', 'three', 'two']);
   });
 
@@ -174,7 +192,9 @@ describe('options', () => {
   test('fork mode with instances counts them in NODE_APP_INSTANCE', async () => {
     const list = await box.start({ script: IDLE, instances: 3, exec_mode: 'fork' });
     expect(list.map((each) => [each.pm_id, each.pm2_env.NODE_APP_INSTANCE, each.pm2_env.exec_mode])).toEqual([
-      [0, 0, 'fork_mode'], [1, 1, 'fork_mode'], [2, 2, 'fork_mode'],
+      [0, 0, 'fork_mode'],
+      [1, 1, 'fork_mode'],
+      [2, 2, 'fork_mode'],
     ]);
   });
 

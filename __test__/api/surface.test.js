@@ -7,9 +7,35 @@ const { sandbox, testOurs, packageFolder } = require('./helper.js');
 const box = sandbox();
 
 const METHODS = [
-  'connect', 'disconnect', 'close', 'kill', 'killDaemon', 'start', 'restart', 'reload', 'stop', 'delete', 'scale', 'reset', 'list', 'describe',
-  'getProcessIdByName', 'getPID', 'getVersion', 'ping', 'dump', 'flush', 'reloadLogs', 'launchBus', 'sendDataToProcessId', 'sendLineToStdin',
-  'sendSignalToProcessName', 'sendSignalToProcessId', 'msgProcess', 'trigger', 'monitorState',
+  'connect',
+  'disconnect',
+  'close',
+  'kill',
+  'killDaemon',
+  'start',
+  'restart',
+  'reload',
+  'stop',
+  'delete',
+  'scale',
+  'reset',
+  'list',
+  'describe',
+  'getProcessIdByName',
+  'getPID',
+  'getVersion',
+  'ping',
+  'dump',
+  'flush',
+  'reloadLogs',
+  'launchBus',
+  'sendDataToProcessId',
+  'sendLineToStdin',
+  'sendSignalToProcessName',
+  'sendSignalToProcessId',
+  'msgProcess',
+  'trigger',
+  'monitorState',
 ];
 
 test('the package is a ready instance of the class that it also exports', () => {
@@ -19,10 +45,20 @@ test('the package is a ready instance of the class that it also exports', () => 
   expect(new pm2.custom({ pm2_home: box.home })).toBeInstanceOf(pm2.custom);
 });
 
-test('an instance shows the fields that pm2 shows, in pm2\'s order', () => {
+test("an instance shows the fields that pm2 shows, in pm2's order", () => {
   expect(Object.keys(box.pm2)).toEqual([
-    'daemon_mode', 'pm2_home', 'public_key', 'secret_key', 'machine_name', 'cwd', '_conf', 'Client', 'pm2_configuration',
-    'gl_interact_infos', 'gl_is_km_linked', 'gl_retry',
+    'daemon_mode',
+    'pm2_home',
+    'public_key',
+    'secret_key',
+    'machine_name',
+    'cwd',
+    '_conf',
+    'Client',
+    'pm2_configuration',
+    'gl_interact_infos',
+    'gl_is_km_linked',
+    'gl_retry',
   ]);
   expect(box.pm2).toMatchObject({ daemon_mode: true, pm2_home: box.home, cwd: box.folder, pm2_configuration: {}, gl_is_km_linked: false });
   expect(box.pm2.Client).toMatchObject({
@@ -51,17 +87,29 @@ test('files that are reached by their path are there', () => {
   expect(require(path.join(packageFolder, 'lib/API.js'))).toBe(custom);
   expect(require(path.join(packageFolder, 'package.json')).name).toBe('pm2');
   expect(require(path.join(packageFolder, 'constants'))).toMatchObject({
-    ONLINE_STATUS: 'online', STOPPED_STATUS: 'stopped', ERRORED_STATUS: 'errored', CLUSTER_MODE_ID: 'cluster_mode', FORK_MODE_ID: 'fork_mode',
-    KILL_TIMEOUT: 1600, GRACEFUL_LISTEN_TIMEOUT: 3000, WORKER_INTERVAL: 30000,
+    ONLINE_STATUS: 'online',
+    STOPPED_STATUS: 'stopped',
+    ERRORED_STATUS: 'errored',
+    CLUSTER_MODE_ID: 'cluster_mode',
+    FORK_MODE_ID: 'fork_mode',
+    KILL_TIMEOUT: 1600,
+    GRACEFUL_LISTEN_TIMEOUT: 3000,
+    WORKER_INTERVAL: 30000,
   });
   expect(require(path.join(packageFolder, 'paths'))('/x')).toMatchObject({
-    PM2_HOME: '/x', PM2_LOG_FILE_PATH: '/x/pm2.log', PM2_PID_FILE_PATH: '/x/pm2.pid', DEFAULT_LOG_PATH: '/x/logs', DAEMON_RPC_PORT: '/x/rpc.sock',
+    PM2_HOME: '/x',
+    PM2_LOG_FILE_PATH: '/x/pm2.log',
+    PM2_PID_FILE_PATH: '/x/pm2.pid',
+    DEFAULT_LOG_PATH: '/x/logs',
+    DAEMON_RPC_PORT: '/x/rpc.sock',
   });
 });
 
 test('a home and an independent instance exclude each other', () => {
   const { custom } = require(packageFolder);
-  expect(() => new custom({ pm2_home: box.home, independent: true })).toThrow('You cannot set a pm2_home and independent instance in same time');
+  expect(() => new custom({ pm2_home: box.home, independent: true })).toThrow(
+    'You cannot set a pm2_home and independent instance in same time',
+  );
 });
 
 test('a relative cwd is resolved', () => {
@@ -85,7 +133,7 @@ testOurs('loading the package changes nothing else: no file, no other variable, 
   expect(fs.existsSync(box.home)).toBe(false);
 });
 
-testOurs('the constructor leaves the home alone, and one instance leaves another\'s paths alone', () => {
+testOurs("the constructor leaves the home alone, and one instance leaves another's paths alone", () => {
   const other = box.instance({ pm2_home: path.join(box.folder, 'other') });
   expect(other._conf.DAEMON_RPC_PORT).toBe(path.join(box.folder, 'other', 'rpc.sock'));
   expect(box.pm2._conf.DAEMON_RPC_PORT).toBe(path.join(box.home, 'rpc.sock'));

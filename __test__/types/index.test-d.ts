@@ -30,7 +30,14 @@ expectError(pm2.start({ script: 'a.js', exec_mode: 'both' }));
 expectError(pm2.start({ script: 'a.js', autorestart: 'true' }));
 
 // Options in both spellings.
-expectAssignable<pm2.StartOptions>({ kill_timeout: 1, killTimeout: 1, stopExitCodes: [1], nodeArgs: '--x', logDateFormat: 'YYYY', sourceMapSupport: true });
+expectAssignable<pm2.StartOptions>({
+  kill_timeout: 1,
+  killTimeout: 1,
+  stopExitCodes: [1],
+  nodeArgs: '--x',
+  logDateFormat: 'YYYY',
+  sourceMapSupport: true,
+});
 expectAssignable<pm2.StartOptions>({ output: 'o', error: 'e', cron: '* * * * *', scriptArgs: ['a'], runAsUser: 1000 });
 expectNotAssignable<pm2.StartOptions>({ killTimeout: 'soon' });
 
@@ -71,7 +78,9 @@ pm2.launchBus((error, bus, socket) => {
   socket.close();
 });
 expectType<Promise<pm2.Bus>>(pm2.launchBus());
-pm2.sendDataToProcessId({ type: 'process:msg', data: { some: 'data' }, topic: 'x', id: 0 }, (error, sent) => expectType<true>(sent.success));
+pm2.sendDataToProcessId({ type: 'process:msg', data: { some: 'data' }, topic: 'x', id: 0 }, (error, sent) =>
+  expectType<true>(sent.success),
+);
 pm2.sendDataToProcessId(0, { data: 1, topic: true });
 pm2.sendLineToStdin(0, 'line', (error, sent) => expectType<string>(sent.line));
 pm2.sendSignalToProcessName('SIGUSR2', 'web');
