@@ -1,7 +1,31 @@
-//! Whether a cron pattern can be meant, before a daemon is bothered with it.
+//! Cron patterns: whether one can be meant, and when it comes next.
+
+use croner::parser::{CronParser, Seconds};
+use jiff::Zoned;
+
+/// Longest pattern taken. A list of every minute of an hour has 170 characters.
+const PATTERN_CHARS_MAX: usize = 1_000;
+
+/// The first moment after `after` that the pattern names, in the time zone of `after`. `None` if there is none any more.
+pub fn next(pattern: &str, after: &Zoned) -> Result<Option<Zoned>, String> {
+    Ok(parse(pattern)?.find_next_occurrence(after, false).ok())
+}
+
+/// Checks that there is a schedule. Gives the reason if there is none.
+pub fn check(pattern: &str) -> Result<(), String> {
+    parse(pattern).map(drop)
+}
+
+fn parse(pattern: &str) -> Result<croner::Cron, String> {
+    // Looked at by us first: our texts are pm2's where those are known.
+    check_fields(pattern)?;
+    let parser = CronParser::builder().seconds(Seconds::Optional).build();
+    let parsed = parser.parse(pattern);
+    parsed.map_err(|error| format!("CronPattern: '{}': {error}", shorten(pattern)))
+}
 
 /// Checks a pattern of five fields, or six with seconds first, or a nickname such as `@daily`. Gives the reason if it is none.
-pub fn check(pattern: &str) -> Result<(), String> {
+fn check_fields(pattern: &str) -> Result<(), String> {
     const NICKNAMES: [&str; 7] = [
         "@yearly",
         "@annually",
@@ -13,6 +37,11 @@ pub fn check(pattern: &str) -> Result<(), String> {
     ];
     if NICKNAMES.contains(&pattern.trim()) {
         return Ok(());
+    }
+    if pattern.len() > PATTERN_CHARS_MAX && pattern.contains(' ') {
+        return Err(format!(
+            "CronPattern: longer than {PATTERN_CHARS_MAX} characters"
+        ));
     }
     let fields: Vec<&str> = pattern.split_whitespace().collect();
     let limits: &[(&str, u32, u32)] = match fields.len() {
@@ -101,6 +130,33 @@ mod tests {
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
+    }
+
+    // Protects: seconds, local time with its jumps, and patterns that never come.
+    #[test]
+    fn the_next_moment_is_told_in_local_time() {
+        let next = |pattern: &str, after: &str| {
+            let after: Zoned = after.parse().unwrap();
+            next(pattern, &after).unwrap().map(|at| at.to_string())
+        };
+        let at = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            next("* * * * *", "2026-01-01T00:00:10+00:00[UTC]"),
+            at("2026-01-01T00:01:00+00:00[UTC]")
+        );
+        assert_eq!(
+            next("*/2 * * * * *", "2026-01-01T00:00:10+00:00[UTC]"),
+            at("2026-01-01T00:00:12+00:00[UTC]")
+        );
+        assert_eq!(
+            next("@daily", "2026-03-07T12:00:00-05:00[America/New_York]"),
+            at("2026-03-08T00:00:00-05:00[America/New_York]")
+        );
+        assert_eq!(
+            next("0 0 30 2 *", "2026-01-01T00:00:00+00:00[UTC]"),
+            None,
+            "there is no such day"
+        );
     }
 
     #[test]

@@ -92,6 +92,9 @@ pub enum Failure {
         /// The run that failed: its last words say more.
         run: RunId,
     },
+    /// `cron_restart` is no pattern.
+    #[error("Cron pattern error: {0}")]
+    Cron(String),
     /// There is no process, and no restart will follow.
     #[error("{name} (id {id}) could not be started: {reason}")]
     NotSpawned {

@@ -96,6 +96,20 @@ pub enum Input {
         /// Which run.
         run: RunId,
     },
+    /// What a run that [`super::Supervisor::memory_limited`] named uses, its descendants included.
+    Measured {
+        /// Which run.
+        run: RunId,
+        /// Resident bytes.
+        memory_bytes: u64,
+    },
+    /// Files that a process watches have changed.
+    Changed {
+        /// Which process.
+        id: PmId,
+        /// One of them.
+        path: Box<str>,
+    },
     /// The moment `Supervisor::deadline` named has come. Harmless when early.
     Timeout,
 }

@@ -21,6 +21,7 @@ mod prepare;
 mod process;
 mod reload;
 mod restart;
+mod schedule;
 mod stop;
 mod supervisor;
 
@@ -35,4 +36,5 @@ pub use input::{Call, Effect, Input};
 pub use life::{State, Then};
 pub use plan::{Runtime, SpawnMode, SpawnPlan};
 pub use process::Process;
+pub use schedule::NextTick;
 pub use supervisor::{Supervisor, SupervisorConfig};

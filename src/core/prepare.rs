@@ -47,6 +47,9 @@ impl Supervisor {
             unique_id,
             self.config.instance_var.as_deref(),
         )?;
+        if let Some(pattern) = &spec.rules.cron {
+            (self.config.next_tick)(pattern, 0).map_err(Failure::Cron)?;
+        }
         if record.size() > RECORD_BYTES_MAX {
             return Err(Failure::TooMany {
                 what: "bytes of one declaration",
@@ -185,6 +188,7 @@ impl Supervisor {
             Begin::Started => self.step(now, id, Event::Start(claim), out),
             Begin::Silently => false,
             Begin::Stopped => {
+                self.schedule(now, id, out);
                 if let Some(process) = self.fleet.get(id) {
                     out.push(Effect::Announce(crate::model::BusEvent::process(
                         now.wall_ms,

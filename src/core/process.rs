@@ -13,6 +13,7 @@ use super::life::{State, Then};
 use super::limits::{CLAIMS_MAX, RECORD_BYTES_MAX, WORKER_SILENCE_MAX};
 use super::plan::inspector_port;
 use super::restart::reset_counts;
+use super::schedule::Job;
 use super::{Effect, Failure, Now, SpawnMode, SpawnPlan, SupervisorConfig};
 
 /// Node's variable that says how connections are shared.
@@ -40,6 +41,9 @@ pub struct Process {
     /// While it is stopping: it has been told to finish, and not yet to end.
     #[serde(default)]
     pub(super) is_draining: bool,
+    /// When `cron_restart` comes next.
+    #[serde(default)]
+    pub(super) job: Option<Job>,
 }
 
 /// What a process is in a reload. Two have the same id then.
@@ -136,6 +140,7 @@ impl Process {
             role: Role::Main,
             last_run: None,
             is_draining: false,
+            job: None,
         }
     }
 
@@ -410,6 +415,7 @@ impl Process {
             self.claims.is_empty(),
             "whoever waited for it to be up was told when the delete came"
         );
+        self.end_schedule(cx);
         cx.out.push(Effect::Forget { id: self.id });
         cx.is_forgotten = true;
     }

@@ -211,8 +211,10 @@ impl Supervisor {
             ..
         } = reload;
         successor.role = Role::Main;
+        successor.job = old.job.take();
         let pid = successor.pid();
         self.with_step(now, out, |cx| {
+            successor.look_at_schedule(cx);
             if let Some(pid) = pid {
                 successor.write_pid_file(cx, pid);
             }
@@ -253,6 +255,7 @@ impl Supervisor {
         old.role = Role::Outgoing;
         let mut successor = reload.other;
         successor.role = Role::Main;
+        successor.job = old.job.take();
         let claim = Claim {
             by: Claimant::Ticket(reload.ticket),
             goal: Goal::Up { is_new: false },

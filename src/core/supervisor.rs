@@ -12,7 +12,8 @@ use super::fleet::Fleet;
 use super::life::{Event, State};
 use super::process::{Process, Step};
 use super::reload::Reload;
-use super::{Effect, Input, Now};
+use super::schedule::answer_ourselves;
+use super::{Effect, Input, NextTick, Now};
 
 /// What the supervisor is told once.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct SupervisorConfig {
     pub graceful_timeout: Duration,
     /// Number of CPUs: what `instances: 0` means.
     pub cpus: u32,
+    /// Reads cron patterns.
+    pub next_tick: NextTick,
 }
 
 impl Default for SupervisorConfig {
@@ -46,6 +49,7 @@ impl Default for SupervisorConfig {
             instance_var: None,
             graceful_timeout: Duration::from_secs(8),
             cpus: 1,
+            next_tick: |_, _| Ok(None),
         }
     }
 }
@@ -141,8 +145,14 @@ impl Supervisor {
                 }
                 self.wake_reloads(now, &mut out);
                 self.rest.primary.wake(now, &mut out);
+                self.tick(now, &mut out);
             }
+            Input::Measured { run, memory_bytes } => {
+                self.measured(now, run, memory_bytes, &mut out);
+            }
+            Input::Changed { id, path } => self.changed(now, id, &path, &mut out),
         }
+        answer_ourselves(&mut out);
         self.conclude_kill(&mut out);
         out
     }
@@ -155,6 +165,7 @@ impl Supervisor {
             .filter_map(|process| process.deadline(self.config.backoff_reset))
             .chain(self.reload_deadline())
             .chain(self.rest.primary.deadline())
+            .chain(self.tick_deadline())
             .min()
     }
 
@@ -303,6 +314,7 @@ impl Supervisor {
             is_forgotten: false,
         };
         process.step(&mut cx, event);
+        process.look_at_schedule(&mut cx);
         let (concluded, is_forgotten) = (cx.concluded, cx.is_forgotten);
         if is_cluster && matches!(process.state, State::Stopped | State::Errored) {
             self.rest.primary.release(now, id, out);

@@ -12,6 +12,7 @@ mod launch;
 mod lines;
 mod link;
 mod logs;
+mod memory;
 mod methods;
 mod outbox;
 mod outgoing;

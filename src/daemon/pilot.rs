@@ -16,6 +16,7 @@ use super::journal::Journal;
 use super::launch::Launcher;
 use super::link::{Link, LinkError};
 use super::logs;
+use super::memory::MemoryWatch;
 use super::methods::{Command, Order, Shape};
 use super::outbox::ReplyTo;
 use super::report::{self, SystemSampler};
@@ -81,6 +82,7 @@ pub(crate) struct Pilot {
     /// What the keeper adds to run numbers: it may have seen those of an earlier daemon, and none may come again.
     pub(super) runs_from: u64,
     logs_retry_at: Option<Duration>,
+    pub(super) memory: MemoryWatch,
 }
 
 /// What a pilot is made of.
@@ -173,6 +175,7 @@ impl Pilot {
             started_at_ms: Shared::now().wall_ms,
             runs_from,
             logs_retry_at: None,
+            memory: MemoryWatch::default(),
         }
     }
 
@@ -258,6 +261,7 @@ impl Pilot {
             self.supervisor.deadline(),
             self.stops.deadline(),
             self.logs_retry_at,
+            self.memory.deadline(),
         ];
         let next = deadlines.into_iter().flatten().min();
         next.map_or(IDLE, |next| next.saturating_sub(Shared::now().mono))
@@ -273,6 +277,7 @@ impl Pilot {
         {
             self.inputs.push_back(Input::Timeout);
         }
+        self.look_at_memory(now.mono);
         loop {
             while let Some(input) = self.inputs.pop_front() {
                 let effects = self.supervisor.handle(Shared::now(), input);
@@ -287,6 +292,7 @@ impl Pilot {
             }
         }
         self.look_after_logs(now.mono);
+        self.memory.plan(now.mono, &self.supervisor);
     }
 
     fn look_after_logs(&mut self, now: Duration) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use nix::unistd::{Gid, Uid, chown, geteuid};
 use tokio::sync::mpsc;
 
@@ -19,6 +20,7 @@ use super::pilot::{Dump, Parts, Pilot};
 use super::report::OWN_VERSION;
 use super::server::Admission;
 use super::shared::Shared;
+use crate::config::cron;
 use crate::core::{Supervisor, SupervisorConfig};
 use crate::host::install::PRELOAD;
 use crate::host::paths::Home;
@@ -131,7 +133,17 @@ fn supervisor_config() -> SupervisorConfig {
             .ok()
             .filter(|name| !name.is_empty()),
         cpus: u32::try_from(cpus).unwrap_or(1),
+        next_tick,
     }
+}
+
+/// The next moment of a cron pattern in local time.
+fn next_tick(pattern: &str, after_ms: u64) -> Result<Option<u64>, String> {
+    let after = i64::try_from(after_ms).ok();
+    let after = after.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let after = after.unwrap_or_default().to_zoned(TimeZone::system());
+    let next = cron::next(pattern, &after)?;
+    Ok(next.and_then(|next| u64::try_from(next.timestamp().as_millisecond()).ok()))
 }
 
 fn number<N: std::str::FromStr>(name: &str) -> Option<N> {

@@ -1,6 +1,7 @@
 //! Memory and processor use of processes, as pm2 shows them.
 
 use super::proc_stat::Proc;
+use super::tree::{Identity, Snapshot};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
@@ -104,6 +105,33 @@ impl Sampler {
     pub fn forget(&mut self, pid: i32) {
         self.previous.remove(&pid);
     }
+}
+
+/// Resident bytes of a process and its descendants. What descendants share with others, such as the code of a program that
+/// several run, is not counted: it would be counted several times.
+#[must_use]
+pub fn tree_memory(snapshot: &Snapshot, pid: i32) -> u64 {
+    let Some(root) = Identity::of(pid) else {
+        return 0;
+    };
+    let pages = snapshot.tree(root).into_iter().map(|process| {
+        let is_descendant = process.pid != pid;
+        resident_pages(process.pid, is_descendant).unwrap_or(0)
+    });
+    pages.sum::<u64>() * Sampler::default().page_bytes
+}
+
+/// `/proc/<pid>/statm`: size, resident, shared and so on, in pages.
+fn resident_pages(pid: i32, is_shared_left_out: bool) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let mut fields = text.split_ascii_whitespace().skip(1);
+    let resident: u64 = fields.next()?.parse().ok()?;
+    let shared: u64 = fields.next()?.parse().ok()?;
+    Some(if is_shared_left_out {
+        resident.saturating_sub(shared)
+    } else {
+        resident
+    })
 }
 
 /// Seconds since boot on the clock that start times are told in.

@@ -35,6 +35,10 @@ pub struct SocketId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ConnectionId(pub u64);
+impl Ticket {
+    /// The core's own: what it asks of itself, such as a restart by schedule. Nobody waits for the answer.
+    pub const OWN: Self = Self(u64::MAX);
+}
 
 impl fmt::Display for PmId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

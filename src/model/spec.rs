@@ -100,6 +100,12 @@ pub struct Rules {
     pub stop_by_message: bool,
     /// `treekill`.
     pub tree: bool,
+    /// `max_memory_restart`: above so many resident bytes it is started anew.
+    #[serde(default)]
+    pub memory_max: Option<u64>,
+    /// `cron_restart`: the pattern.
+    #[serde(default)]
+    pub cron: Option<Box<str>>,
 }
 
 impl ProcessSpec {
@@ -186,6 +192,12 @@ impl Rules {
                 .map(Duration::from_millis),
             stop_by_message: read.flag("shutdown_with_message", false)?,
             tree: read.flag("treekill", true)?,
+            memory_max: read.bytes("max_memory_restart")?.filter(|max| *max > 0),
+            // Compat: 0 ends a schedule (behaviour 15.3).
+            cron: read
+                .scalar("cron_restart")?
+                .filter(|pattern| pattern != "0" && pattern != "false")
+                .map(Into::into),
         })
     }
 }
@@ -261,6 +273,37 @@ impl Reader<'_, '_> {
                     .map_err(|_| Self::wrong(field, &number.to_string(), "a 32 bit number"))
             })
             .transpose()
+    }
+
+    /// Text, or the text of a number.
+    fn scalar(&self, field: &str) -> Result<Option<String>, SpecError> {
+        match self.raw(field) {
+            Some(raw) if !raw.starts_with(['"', '[', '{']) => Ok(Some(raw.to_owned())),
+            _ => self.text(field),
+        }
+    }
+
+    /// Bytes, or text with a unit.
+    fn bytes(&self, field: &str) -> Result<Option<u64>, SpecError> {
+        let Some(raw) = self.raw(field).filter(|raw| *raw != "\"\"") else {
+            return Ok(None);
+        };
+        if let Some(number) = number_of(raw) {
+            return Ok(Some(number));
+        }
+        let text = as_text(raw).unwrap_or_default();
+        let unit: Option<u32> = match text.chars().last() {
+            Some('G') => Some(30),
+            Some('M') => Some(20),
+            Some('K') => Some(10),
+            _ => None,
+        };
+        unit.and_then(|unit| {
+            let count: f64 = text[..text.len() - 1].parse().ok()?;
+            number_of(&(count * f64::from(1_u32 << unit)).to_string())
+        })
+        .map(Some)
+        .ok_or_else(|| Self::wrong(field, raw, "bytes, or a number with K, M or G"))
     }
 
     /// Milliseconds, or text with a unit.

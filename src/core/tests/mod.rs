@@ -10,6 +10,7 @@ mod crashes;
 mod freezing;
 mod messages;
 mod prepare;
+mod schedule;
 mod simulator;
 mod starts;
 mod stops;

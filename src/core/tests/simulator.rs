@@ -35,6 +35,7 @@ struct Pretend {
 
 const CONFIG: fn() -> SupervisorConfig = || SupervisorConfig {
     cpus: 2,
+    next_tick: |_, after| Ok(Some(after + 900 - after % 900)),
     ..SupervisorConfig::default()
 };
 
@@ -57,7 +58,7 @@ impl Pretend {
 
     /// One thing happens, chosen by two numbers.
     fn happen(&mut self, what: u8, which: u8) {
-        match what % 24 {
+        match what % 26 {
             0..=2 => self.call(Call::Prepare {
                 declaration: JsonText::from_valid(declaration(
                     DECLARATIONS[which as usize % DECLARATIONS.len()],
@@ -81,6 +82,11 @@ impl Pretend {
             15 => self.end_asked(which),
             16 | 17 => self.drain(which),
             18 => self.say(which),
+            24 => self.measure(which),
+            25 => self.feed(Input::Changed {
+                id: PmId(u32::from(which % 5)),
+                path: "/srv/app.js".into(),
+            }),
             19 => self.pass(u64::from(which) * 7),
             20 | 21 => self.pass_to_deadline(which),
             22 => self.revive_twin(),
@@ -170,6 +176,21 @@ impl Pretend {
             run,
             message: AppMessage::parse(text).unwrap(),
         });
+    }
+
+    fn measure(&mut self, which: u8) {
+        let limited: Vec<RunId> = self
+            .supervisor
+            .memory_limited()
+            .map(|(run, _)| run)
+            .collect();
+        for run in &limited {
+            assert!(matches!(self.runs.get(run), Some((_, Fate::Alive(_)))));
+        }
+        if let Some(run) = limited.get(which as usize % limited.len().max(1)) {
+            let (run, memory_bytes) = (*run, u64::from(which) * 16);
+            self.feed(Input::Measured { run, memory_bytes });
+        }
     }
 
     fn pass(&mut self, ms: u64) {
@@ -325,7 +346,7 @@ impl Pretend {
     }
 }
 
-const DECLARATIONS: [&str; 8] = [
+const DECLARATIONS: [&str; 10] = [
     "",
     r#""instances":2"#,
     r#""name":"b","wait_ready":true,"listen_timeout":500"#,
@@ -334,6 +355,8 @@ const DECLARATIONS: [&str; 8] = [
     r#""autorestart":false,"kill_timeout":100"#,
     r#""max_restarts":2,"shutdown_with_message":true,"treekill":false"#,
     r#""autostart":false,"max_restarts":"what""#,
+    r#""name":"c","cron_restart":"each","max_memory_restart":"1K""#,
+    r#""name":"c","autostart":false,"cron_restart":"each","watch":true"#,
 ];
 
 const MESSAGES: [&str; 4] = [

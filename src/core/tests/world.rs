@@ -116,6 +116,22 @@ impl World {
                 let (run, message) = (self.run_of(id), AppMessage::parse(message).unwrap());
                 self.input(Input::Message { run, message })
             }
+            "measured" => {
+                let (id, bytes) = rest.split_once(' ').unwrap();
+                let (run, memory_bytes) = (self.run_of(id), bytes.parse().unwrap());
+                self.input(Input::Measured { run, memory_bytes })
+            }
+            "changed" => {
+                let (id, path) = rest.split_once(' ').unwrap();
+                self.input(Input::Changed {
+                    id: PmId(id.parse().unwrap()),
+                    path: path.into(),
+                })
+            }
+            "clock" => {
+                self.now.wall_ms = rest.parse().unwrap();
+                Vec::new()
+            }
             "show" => {
                 let (id, members) = rest.split_once(' ').unwrap();
                 let process = self.supervisor.get(PmId(id.parse().unwrap())).unwrap();
