@@ -17,7 +17,7 @@ pub type NextTick = fn(&str, u64) -> Result<Option<u64>, String>;
 
 /// How long a schedule waits at most before it looks at the date again. Dates jump (somebody sets the clock, the machine
 /// sleeps); the clock that wakes us does not.
-const LOOK_MAX: Duration = Duration::from_secs(60);
+const LOOK_MAX: Duration = Duration::from_mins(1);
 
 /// A tick is not repeated when the clock is set back by less than this.
 const SET_BACK_MS: u64 = 120_000;
@@ -229,20 +229,18 @@ pub(super) fn answer_ourselves(out: &mut Vec<Effect>) {
     if !out.iter().any(own) {
         return;
     }
-    *out = std::mem::take(out)
-        .into_iter()
-        .filter_map(|effect| match effect {
-            Effect::Reply {
-                ticket: Ticket::OWN,
-                result,
-            } => {
-                let text = result.err()?.to_string();
-                let is_error = true;
-                Some(Effect::Log { text, is_error })
-            }
-            other => Some(other),
-        })
-        .collect();
+    for effect in std::mem::take(out) {
+        if !own(&effect) {
+            out.push(effect);
+        } else if let Effect::Reply {
+            result: Err(failure),
+            ..
+        } = effect
+        {
+            let (text, is_error) = (failure.to_string(), true);
+            out.push(Effect::Log { text, is_error });
+        }
+    }
 }
 
 fn log(text: String) -> Effect {
