@@ -108,3 +108,39 @@ fn a_slow_subscriber_is_told_what_it_lost_and_nobody_else_notices() {
     );
     slow.until(|name, payload| name == "process:event" && payload["event"] == "exit");
 }
+
+// Protects: one app that prints without end does not keep the others waiting.
+#[test]
+fn a_flood_of_one_app_does_not_delay_calls_and_other_apps() {
+    let daemon = Daemon::start();
+    let mut bus = daemon.bus();
+    let mut client = daemon.client();
+    let more = json!({"pm_out_log_path": "/dev/null"});
+    daemon.start_shell(
+        &mut client,
+        "flood",
+        "exec yes floodfloodfloodfloodflood",
+        &more,
+    );
+    let reader = std::thread::spawn(move || {
+        bus.until(|name, payload| name == "log:out" && payload["process"]["name"] == "calm");
+    });
+    daemon.start_shell(
+        &mut client,
+        "calm",
+        "echo here; exec sleep 1000",
+        &json!({}),
+    );
+    let mut slowest = std::time::Duration::ZERO;
+    for _ in 0..50 {
+        let before = std::time::Instant::now();
+        client.ok("ping", json!([{}]));
+        slowest = slowest.max(before.elapsed());
+    }
+    assert!(slowest < std::time::Duration::from_secs(1), "{slowest:?}");
+    client.ok("stopProcessId", json!([0]));
+    reader.join().unwrap();
+    wait_for("the line", || {
+        (daemon.out_log("calm") == "here\n").then_some(())
+    });
+}

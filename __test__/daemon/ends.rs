@@ -160,3 +160,42 @@ fn the_sockets_can_be_tcp_ports_of_this_machine() {
     );
     drop(daemon);
 }
+
+// Protects: without a keeper nobody reaps or restarts apps; none of them is left behind unwatched.
+#[test]
+fn when_the_keeper_is_killed_nothing_is_left() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    daemon.start_shell(
+        &mut client,
+        "orphan",
+        "sleep 1001 & exec sleep 1000",
+        &json!({}),
+    );
+    assert!(daemon.processes().len() >= 3);
+    signal(daemon.keeper, "KILL");
+    wait_for("all to end", || daemon.processes().is_empty().then_some(()));
+}
+
+// Protects: a daemon that is killed is replaced, and its sockets serve again.
+#[test]
+fn when_the_daemon_is_killed_another_one_answers() {
+    let daemon = Daemon::start();
+    let report = daemon.client().ok("getReport", json!([{}]));
+    assert_eq!(report["pm2_version"], "7.0.4");
+    let is_daemon = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|b| *b == 0).any(|word| word == b"__daemon")
+    };
+    let first: Vec<i32> = daemon.processes().into_iter().filter(is_daemon).collect();
+    assert_eq!(first.len(), 1);
+    signal(first[0], "KILL");
+    wait_for("another one", || {
+        let now: Vec<i32> = daemon.processes().into_iter().filter(is_daemon).collect();
+        (now.len() == 1 && now != first).then_some(())
+    });
+    wait_for("its socket", || {
+        std::os::unix::net::UnixStream::connect(daemon.path("rpc.sock")).ok()
+    });
+    assert_eq!(daemon.client().ok("getMonitorData", json!([{}])), json!([]));
+}

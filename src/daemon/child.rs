@@ -45,7 +45,6 @@ pub(crate) enum ChildReport {
 }
 
 /// The pilot's hold on the task of a run.
-#[derive(Clone)]
 pub(crate) struct Child {
     state: Rc<ChildState>,
 }
@@ -65,6 +64,11 @@ struct ChildState {
 }
 
 impl Child {
+    /// Whether the task is there to read what the app left and to report its exit.
+    pub(crate) fn is_served(&self) -> bool {
+        Rc::strong_count(&self.state) > 1
+    }
+
     /// Tells the task that the app has ended; it answers with `ChildReport::Exited`.
     pub(crate) fn exited(&self, exit: Exit) {
         self.state.exit.set(Some(exit));

@@ -48,6 +48,7 @@ use self::shared::Shared;
 use self::socket::Listener;
 use self::start::Setup;
 use crate::host::paths::{Address, COMPATIBLE_VERSION, Home};
+use crate::host::spawn::OpenFiles;
 use crate::host::{HostError, listen, process, signal};
 use crate::keeper::proto::{ProtoError, Report, Request};
 use crate::model::BusEvent;
@@ -85,6 +86,8 @@ enum DaemonError {
 pub fn run(home: &Path, keeper: OwnedFd) -> ExitCode {
     let mut ready = start::ready_files();
     process::keep_heap_small();
+    // Six descriptors an app; apps themselves are started by the keeper, with the limit the user gave.
+    let _already_raised = OpenFiles::raise();
     let started = Home::new(home, &|name| std::env::var_os(name)).map_err(DaemonError::from);
     let started = started.and_then(|home| {
         let runtime = tokio::runtime::Builder::new_current_thread()

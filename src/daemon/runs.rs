@@ -59,9 +59,8 @@ impl Pilot {
             }
             Report::Exited(ended) => {
                 self.sampler.borrow_mut().forget(ended.pid);
-                let record = self.own_run(ended.run).and_then(|run| self.runs.get(&run));
-                if let Some(Stage::Alive { child, .. }) = record.map(|record| &record.stage) {
-                    child.exited(exit_of(ended.status));
+                if let Some(run) = self.own_run(ended.run) {
+                    self.exited(run, exit_of(ended.status));
                 }
             }
             Report::Shutdown => {
@@ -137,6 +136,19 @@ impl Pilot {
             pid: Pid(pid),
             version,
         });
+    }
+
+    fn exited(&mut self, run: RunId, exit: Exit) {
+        let Some(Stage::Alive { child, .. }) = self.runs.get(&run).map(|record| &record.stage)
+        else {
+            return;
+        };
+        if child.is_served() {
+            child.exited(exit);
+        } else {
+            // Its task has panicked, and said so in the log. The app must not stay in the list for ever.
+            self.child_reports(ChildReport::Exited(run, exit));
+        }
     }
 
     /// Takes in what the task of a run says.
