@@ -21,11 +21,14 @@ function load() {
   const platforms = PLATFORMS[`${process.platform} ${process.arch}`] ?? [];
   const problems = [];
   for (const platform of platforms) {
-    for (const folder of [path.join(__dirname, 'npm', platform), `pm2-${platform}`]) {
+    const name = `pm2.${platform}.node`;
+    for (const find of [() => path.join(__dirname, 'npm', platform, name), () => require.resolve(`pm2-${platform}/${name}`)]) {
+      const addon = { exports: {} };
       try {
-        const addon = require(`${folder}/pm2.${platform}.node`);
-        const executable = path.join(path.dirname(require.resolve(`${folder}/package.json`)), 'pm2');
-        return { Connection: addon.Connection, executable };
+        const file = find();
+        // Not `require`, which looks the file up once more: this is most of what `require('pm2')` costs.
+        process.dlopen(addon, file);
+        return { Connection: addon.exports.Connection, executable: path.join(path.dirname(file), 'pm2') };
       } catch (problem) {
         problems.push(problem);
       }
