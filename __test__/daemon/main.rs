@@ -13,4 +13,5 @@ mod ends;
 mod garbage;
 mod helper;
 mod logs;
+mod recovery;
 mod stops;

@@ -1,6 +1,6 @@
 //! The list: ids, names, instance numbers, selection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Place, PmId, Record, RunId, Wanted};
 
@@ -12,6 +12,8 @@ pub(super) struct Fleet {
     processes: BTreeMap<PmId, Process>,
     /// Which process a run is of: reports name only the run.
     runs: BTreeMap<RunId, PmId>,
+    /// Processes that may not be as they were when they were last written out, those that have gone included.
+    changed: BTreeSet<PmId>,
     next_id: u32,
 }
 
@@ -45,6 +47,7 @@ impl Fleet {
     /// Takes a process out for a step. Put it back, or forget it.
     pub(super) fn take(&mut self, id: PmId) -> Option<Process> {
         let process = self.processes.remove(&id)?;
+        self.changed.insert(id);
         if let Some(run) = process.run() {
             self.runs.remove(&run);
         }
@@ -56,6 +59,7 @@ impl Fleet {
         if let Some(run) = process.run() {
             self.runs.insert(run, process.id);
         }
+        self.changed.insert(process.id);
         let replaced = self.processes.insert(process.id, process);
         debug_assert!(replaced.is_none(), "two processes with one id");
     }
@@ -72,7 +76,23 @@ impl Fleet {
     }
 
     pub(super) fn get_mut(&mut self, id: PmId) -> Option<&mut Process> {
+        self.changed.insert(id);
         self.processes.get_mut(&id)
+    }
+
+    /// The same for a change that need not be written out: it is lost with the daemon, or written with the next one that is.
+    pub(super) fn get_mut_unsaved(&mut self, id: PmId) -> Option<&mut Process> {
+        self.processes.get_mut(&id)
+    }
+
+    /// Which processes may have changed since this was asked last.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<PmId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Whether any process may have changed.
+    pub(super) fn is_changed(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     /// The process a run is of, while that run concerns it.

@@ -6,7 +6,7 @@ use crate::model::PmId;
 
 use super::fleet::Fleet;
 use super::process::Process;
-use super::supervisor::Rest;
+use super::supervisor::{Rest, Saved};
 use super::{Supervisor, SupervisorConfig};
 
 /// The version of the format. Raise it when an older daemon could not continue from what is written.
@@ -73,6 +73,7 @@ impl Supervisor {
             config,
             fleet,
             rest: header.rest,
+            saved: Saved::default(),
         })
     }
 }

@@ -20,6 +20,15 @@ impl Supervisor {
         message: &AppMessage,
         out: &mut Vec<Effect>,
     ) {
+        // What apps tell of themselves once is written out; what they tell all the time is not worth it.
+        let is_kept = match message.kind() {
+            MessageKind::NodeVersion(_) => true,
+            MessageKind::Typed { name, .. } => name.starts_with("axm:") && name != "axm:monitor",
+            MessageKind::Internal | MessageKind::Raw { .. } | MessageKind::Ready => false,
+        };
+        if is_kept {
+            self.mark_changed(run);
+        }
         let Some(process) = self.by_run(run) else {
             return;
         };

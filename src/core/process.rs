@@ -424,6 +424,14 @@ impl Process {
         self.pid_file(cx, Some(pid));
     }
 
+    /// Has the pid file say what is the case.
+    pub(super) fn pid_file_effect(&self) -> Option<Effect> {
+        let path = self.record.declared("pm_pid_path")?;
+        let path = crate::model::as_text(&path)?;
+        let pid = self.pid();
+        Some(Effect::PidFile { path, pid })
+    }
+
     pub(super) fn remove_pid_file(&self, cx: &mut Step<'_>) {
         self.pid_file(cx, None);
     }

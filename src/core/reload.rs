@@ -127,6 +127,18 @@ impl Supervisor {
             .map(|reload| &mut reload.other)
     }
 
+    /// Every process that is not listed.
+    pub(super) fn all_unlisted(&self) -> impl Iterator<Item = &Process> {
+        self.rest.reloads.values().map(|reload| &reload.other)
+    }
+
+    /// Nobody waits for the end of any reload any more.
+    pub(super) fn forget_reloaders(&mut self) {
+        for reload in self.rest.reloads.values_mut() {
+            reload.ticket = Ticket::NOBODY;
+        }
+    }
+
     /// A report on one that is not listed.
     pub(super) fn report_unlisted(
         &mut self,

@@ -119,6 +119,17 @@ impl Process {
         });
     }
 
+    /// The wish for its end once more, if that is a signal. A message may have been read already, and a second one would be
+    /// taken for impatience.
+    pub(super) fn termination(&self, config: &SupervisorConfig, run: RunId) -> Option<Effect> {
+        let policy = self.stop_policy(config);
+        let StopBy::Signal(signal) = policy.by else {
+            return None;
+        };
+        let tree = policy.tree;
+        Some(Effect::Terminate { run, tree, signal })
+    }
+
     /// Its id as people see it.
     fn shown_id(&self) -> String {
         match self.role {

@@ -60,6 +60,15 @@ pub struct Supervisor {
     pub(super) config: SupervisorConfig,
     pub(super) fleet: Fleet,
     pub(super) rest: Rest,
+    pub(super) saved: Saved,
+}
+
+/// What was written out last of what is not about one process.
+#[derive(Debug, Default)]
+pub(super) struct Saved {
+    pub(super) header: String,
+    /// It may have changed.
+    pub(super) is_stale: bool,
 }
 
 /// What the supervisor knows beside its processes.
@@ -70,7 +79,7 @@ pub(super) struct Rest {
     /// The daemon is ending: nothing is started.
     pub(super) is_killing: bool,
     /// Who waits for the end of everything.
-    kill_tickets: Vec<Ticket>,
+    pub(super) kill_tickets: Vec<Ticket>,
     /// Declarations whose instances are being started one after another.
     pub(super) batches: BTreeMap<u64, Batch>,
     /// Applications in cluster mode.
@@ -101,12 +110,14 @@ impl Supervisor {
             config,
             fleet: Fleet::default(),
             rest: Rest::default(),
+            saved: Saved::default(),
         }
     }
 
     /// Takes in one thing that happened and says what is to be done, in order.
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
         let mut out = Vec::new();
+        self.saved.is_stale |= !matches!(input, Input::Message { .. });
         match input {
             Input::Call { ticket, call } => self.call(now, ticket, call, &mut out),
             Input::Spawned { run, pid, version } => {
@@ -263,8 +274,16 @@ impl Supervisor {
     /// The process a run's reports concern, listed or not.
     pub(super) fn by_run(&mut self, run: RunId) -> Option<&mut Process> {
         match self.fleet.of_run(run) {
-            Some(id) => self.fleet.get_mut(id),
+            Some(id) => self.fleet.get_mut_unsaved(id),
             None => self.unlisted(run),
+        }
+    }
+
+    /// What is said of this run's process next is worth writing out.
+    pub(super) fn mark_changed(&mut self, run: RunId) {
+        match self.fleet.of_run(run) {
+            Some(id) => drop(self.fleet.get_mut(id).map(|_| ())),
+            None => self.saved.is_stale = true,
         }
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc};
 use super::ends::{OurEnds, Share};
 use super::lines::{Chunk, RunLog, Stream};
 use super::outgoing::{Outgoing, OutgoingFull};
+use super::runs::Prepared;
 use super::shared::{Shared, watch};
 use crate::host::handles;
 use crate::model::{AppMessage, Exit, JsonText, RunId, SocketId};
@@ -39,7 +40,14 @@ pub(crate) enum ChildReport {
     /// Connections wait at a socket.
     Waiting(SocketId),
     /// The app ended, and all it wrote has been read.
-    Exited(RunId, Exit),
+    Exited {
+        run: RunId,
+        exit: Exit,
+        /// Nobody holds its output any more either: nothing else will come of this run.
+        is_closed: bool,
+    },
+    /// After `Exited`, if that did not say so: nobody holds its output any more. With what its keys begin with.
+    Closed(Box<str>),
     /// Worth a line in the daemon's log.
     Complaint(RunId, String),
 }
@@ -117,6 +125,11 @@ pub(crate) struct Run {
     _share: Share,
     /// The app has ended; what is read now is what it left.
     is_ending: bool,
+    /// What the keeper's keys of its descriptors begin with.
+    prefix: Box<str>,
+    is_over: bool,
+    /// Somebody else held its output when the app ended.
+    was_open: bool,
 }
 
 impl fmt::Debug for Run {
@@ -145,16 +158,20 @@ enum Read {
 }
 
 impl Run {
-    /// Gets hold of a run whose process exists. `log_prefix` is `{"process":{…},"at":`.
+    /// Gets hold of a run whose process exists.
     pub(crate) fn new(
         id: RunId,
-        ends: OurEnds,
-        log: RunLog,
-        log_prefix: String,
+        prepared: Prepared,
         shared: &Rc<Shared>,
         reports: &mpsc::Sender<ChildReport>,
     ) -> io::Result<(Self, Child)> {
         let state = Rc::<ChildState>::default();
+        let Prepared {
+            ends,
+            log,
+            log_prefix,
+            prefix,
+        } = prepared;
         let OurEnds {
             stdin,
             out,
@@ -162,7 +179,7 @@ impl Run {
             ipc,
             share,
         } = ends;
-        let readable = |fd| watch(fd, Interest::READABLE).map(Some);
+        let watched = |fd: Option<OwnedFd>, interest| fd.map(|fd| watch(fd, interest)).transpose();
         let child = Child {
             state: Rc::clone(&state),
         };
@@ -173,14 +190,17 @@ impl Run {
             log_prefix,
             state,
             reports: reports.clone(),
-            stdin: Some(watch(stdin, Interest::WRITABLE)?),
-            out: readable(out)?,
-            err: readable(err)?,
-            ipc: Some(watch(ipc, Interest::READABLE | Interest::WRITABLE)?),
+            stdin: watched(stdin, Interest::WRITABLE)?,
+            out: watched(out, Interest::READABLE)?,
+            err: watched(err, Interest::READABLE)?,
+            ipc: watched(ipc, Interest::READABLE | Interest::WRITABLE)?,
             decoder: ipc::Decoder::default(),
             handles: Vec::new(),
             _share: share,
             is_ending: false,
+            prefix: prefix.into(),
+            is_over: false,
+            was_open: false,
         };
         Ok((run, child))
     }
@@ -206,16 +226,16 @@ impl Run {
             }
         }
         // Its exit is still to come if an app closed everything and lives on.
-        while !self.is_over() {
+        while !self.is_over {
             self.state.wake.notified().await;
             if let Some(exit) = self.state.exit.take() {
                 self.finish(exit).await;
+                return;
             }
         }
-    }
-
-    fn is_over(&self) -> bool {
-        self.stdin.is_none()
+        if self.was_open {
+            let _unheard = self.reports.send(ChildReport::Closed(self.prefix)).await;
+        }
     }
 
     /// Cancel-safe: readiness that was not acted upon is seen again.
@@ -257,7 +277,14 @@ impl Run {
         self.stdin = None;
         self.handles = Vec::new();
         self.decoder = ipc::Decoder::default();
-        let _unheard = self.reports.send(ChildReport::Exited(self.id, exit)).await;
+        self.is_over = true;
+        self.was_open = self.out.is_some() || self.err.is_some();
+        let report = ChildReport::Exited {
+            run: self.id,
+            exit,
+            is_closed: !self.was_open,
+        };
+        let _unheard = self.reports.send(report).await;
     }
 
     fn read_output(&mut self, stream: Stream) -> Read {

@@ -9,21 +9,27 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::pipe2;
 
+use crate::model::{PmId, RunId};
+
 /// What stdout and stderr may hold before the app's write waits: a burst costs neither the app nor the other apps anything.
 const PIPE_BYTES: i32 = 1024 * 1024;
 /// Without privileges, large pipes count against a limit that every program of the user shares; past it the kernel
 /// gives all of them tiny pipes. So only so many pipes of ours are large then.
 const LARGE_PIPES_MAX: u32 = 24;
+/// What the keys of all runs begin with.
+pub(crate) const PREFIX: &str = "proc/";
+/// How their keys end, in the order of the descriptors.
+pub(crate) const NAMES: [&str; 4] = ["stdin", "stdout", "stderr", "ipc"];
 /// stdin, stdout, stderr and channel, for the app.
 pub(crate) type TheirEnds = [OwnedFd; 4];
 
 /// The daemon's side of a run's descriptors.
 #[derive(Debug)]
 pub(crate) struct OurEnds {
-    pub(super) stdin: OwnedFd,
-    pub(super) out: OwnedFd,
-    pub(super) err: OwnedFd,
-    pub(super) ipc: OwnedFd,
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) out: Option<OwnedFd>,
+    pub(super) err: Option<OwnedFd>,
+    pub(super) ipc: Option<OwnedFd>,
     /// Given back when the pipes are closed.
     pub(super) share: Share,
 }
@@ -70,14 +76,52 @@ impl EndsMaker {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         let ours = OurEnds {
-            stdin: stdin_write,
-            out: out_read,
-            err: err_read,
-            ipc: ipc_ours,
+            stdin: Some(stdin_write),
+            out: Some(out_read),
+            err: Some(err_read),
+            ipc: Some(ipc_ours),
             share,
         };
         Ok((ours, [stdin_read, out_write, err_write, ipc_theirs]))
     }
+
+    /// The descriptors of a run that an earlier daemon began, as far as they were stored. `take` gives what is under a key.
+    pub(crate) fn restore(&self, mut take: impl FnMut(&str) -> Option<OwnedFd>) -> OurEnds {
+        let [stdin, out, err, ipc] = NAMES.map(&mut take);
+        let large = [&out, &err].into_iter().flatten().filter(|pipe| {
+            fcntl(pipe, FcntlArg::F_GETPIPE_SZ).is_ok_and(|bytes| bytes >= PIPE_BYTES)
+        });
+        let held = u32::try_from(large.count()).unwrap_or(0);
+        self.large_pipes.set(self.large_pipes.get() + held);
+        let share = Share {
+            all: Rc::clone(&self.large_pipes),
+            held,
+        };
+        OurEnds {
+            stdin,
+            out,
+            err,
+            ipc,
+            share,
+        }
+    }
+}
+
+impl OurEnds {
+    /// Copies under their keys, for the keeper.
+    pub(crate) fn copies(&self, prefix: &str) -> io::Result<Vec<(String, OwnedFd)>> {
+        let all = [&self.stdin, &self.out, &self.err, &self.ipc];
+        let named = NAMES.into_iter().zip(all);
+        named
+            .filter_map(|(name, fd)| Some((format!("{prefix}{name}"), fd.as_ref()?)))
+            .map(|(key, fd)| Ok((key, fd.try_clone()?)))
+            .collect()
+    }
+}
+
+/// What the keeper's keys for the descriptors of one run begin with.
+pub(crate) fn prefix(id: PmId, run: RunId) -> String {
+    format!("{PREFIX}{id}/{}/", run.0)
 }
 
 impl Share {

@@ -44,12 +44,13 @@ pub(crate) enum LaunchError {
 }
 
 impl Launcher {
-    /// The keeper's side of a plan. `run` is its number there, `fds` are stdin, stdout, stderr and the channel.
+    /// The keeper's side of a plan. `fds` are stdin, stdout, stderr and the channel; `keep` is what it stores for another daemon.
     pub(crate) fn spawn(
         &self,
         run: u64,
         plan: &SpawnPlan,
         fds: [OwnedFd; 4],
+        keep: Vec<(String, OwnedFd)>,
     ) -> Result<Spawn, LaunchError> {
         let text = |text: &str| {
             CString::new(text).map_err(|error| LaunchError::Nul(plan.script.clone(), error))
@@ -113,6 +114,7 @@ impl Launcher {
                 umask: None,
             },
             fds: fds.map(Some).into(),
+            keep,
         })
     }
 

@@ -18,6 +18,8 @@ mod outbox;
 mod outgoing;
 mod perform;
 mod pilot;
+mod records;
+mod recovery;
 mod report;
 mod runs;
 mod server;
@@ -29,7 +31,6 @@ mod start;
 mod stops;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -43,6 +44,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use self::link::{Link, LinkError};
 use self::pilot::{Ears, Farewell};
+use self::recovery::Hello;
 use self::server::Server;
 use self::shared::Shared;
 use self::socket::Listener;
@@ -50,7 +52,7 @@ use self::start::Setup;
 use crate::host::paths::{Address, COMPATIBLE_VERSION, Home};
 use crate::host::spawn::OpenFiles;
 use crate::host::{HostError, listen, process, signal};
-use crate::keeper::proto::{ProtoError, Report, Request};
+use crate::keeper::proto::{ProtoError, Request};
 use crate::model::BusEvent;
 
 /// How long peers have to take what they are still owed when the daemon ends.
@@ -115,8 +117,11 @@ async fn serve(
     ready: &mut Vec<File>,
 ) -> Result<ExitCode, DaemonError> {
     let mut link = Link::new(keeper)?;
-    let hello = tokio::time::timeout(HELLO_MAX, meet(&mut link)).await;
-    let hello = hello.map_err(|_| DaemonError::Silence)??;
+    let hello = tokio::time::timeout(HELLO_MAX, Hello::receive(&mut link)).await;
+    let mut hello = hello.map_err(|_| DaemonError::Silence)??;
+    let (records, frozen) = hello.records(&mut link)?;
+    let is_first = frozen.is_none();
+    let (supervisor, complaints) = recovery::supervisor(frozen);
 
     setup.install_preload()?;
     let shared = Shared::new();
@@ -132,8 +137,8 @@ async fn serve(
     };
     // pm2's order: who can call can already listen.
     let home = setup.home.clone();
-    let events = bind(&setup, &home.bus)?;
-    let calls = bind(&setup, &home.rpc)?;
+    let events = bind(&setup, &home.bus, "pub", &mut hello, &mut link)?;
+    let calls = bind(&setup, &home.rpc, "rpc", &mut hello, &mut link)?;
     {
         let mut tasks = server.tasks.borrow_mut();
         tasks.spawn_local(server.clone().serve_bus(events));
@@ -142,13 +147,16 @@ async fn serve(
     let tasks = Rc::clone(&server.tasks);
     drop(server);
 
-    let mut pilot = setup.pilot(&shared, link, reports, hello.runs_from);
-    pilot.greet(&home, hello.keeper);
+    let mut pilot = setup.pilot(&shared, link, reports, records, supervisor);
+    pilot.greet(&home, hello.keeper, is_first, &complaints);
+    let keeper = hello.keeper;
+    pilot.recover(hello)?;
     let success = serde_json::json!({
-        "online": true, "success": true, "pid": hello.keeper, "pm2_version": COMPATIBLE_VERSION,
+        "online": true, "success": true, "pid": keeper, "pm2_version": COMPATIBLE_VERSION,
     });
     tell(ready, &success.to_string());
     pilot.link.send(Request::Ready)?;
+    pilot.records.let_other_go()?;
     // Most of what a start touches is never needed again.
     process::trim_memory();
 
@@ -174,48 +182,23 @@ async fn serve(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a new daemon needs to know of its keeper.
-#[derive(Debug)]
-struct Hello {
-    keeper: i32,
-    /// Run numbers below this have been used.
-    runs_from: u64,
-}
-
-/// Hears the keeper out. Descriptors of an earlier daemon are not taken over: the keeper has ended that one's apps.
-async fn meet(link: &mut Link) -> Result<Hello, DaemonError> {
-    let mut hello = Hello {
-        keeper: 0,
-        runs_from: 0,
-    };
-    let mut reports = VecDeque::new();
-    loop {
-        link.receive(&mut reports).await?;
-        while let Some(report) = reports.pop_front() {
-            match report {
-                Report::Hello {
-                    keeper,
-                    exits,
-                    running,
-                    ..
-                } => {
-                    let used = exits.iter().map(|ended| ended.run);
-                    let used = used.chain(running.iter().map(|(run, _)| *run)).max();
-                    hello = Hello {
-                        keeper,
-                        runs_from: used.map_or(0, |run| run + 1),
-                    };
-                }
-                Report::Give { key, .. } => link.send(Request::Discard { key })?,
-                Report::GiveEnd => return Ok(hello),
-                _ => {}
-            }
-        }
+/// The socket at this address: the one an earlier daemon had, with who waits there, or a new one that the keeper holds too.
+fn bind(
+    setup: &Setup,
+    address: &Address,
+    key: &str,
+    hello: &mut Hello,
+    link: &mut Link,
+) -> Result<Listener, DaemonError> {
+    if let Some(stored) = hello.take(key)
+        && let Some(listener) = listen::adopt(stored, address)
+    {
+        return Ok(Listener::new(listener)?);
     }
-}
-
-fn bind(setup: &Setup, address: &Address) -> Result<Listener, DaemonError> {
     let listener = listen::bind(address)?;
+    let fd = listener.copy()?;
+    let key = key.to_owned();
+    link.send(Request::Store { key, fd })?;
     if let Address::Unix(path) = address {
         setup.widen(path)?;
     }

@@ -7,17 +7,19 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::ends;
 use super::launch;
 use super::lines::{LogSettings, RunLog};
 use super::methods::Shape;
 use super::pilot::{Farewell, Pilot, Waiter};
 use super::runs::{Prepared, RunRecord, Stage};
+use super::sockets;
 use super::stops::{Ending, How};
 use crate::core::{Effect, Failure, Input, SpawnPlan};
 use crate::host::files;
 use crate::host::tree::{Identity, Snapshot};
 use crate::keeper::proto::Request;
-use crate::model::{BusEvent, JsonText, Pid, PmId, RunId, Signal, Ticket};
+use crate::model::{BusEvent, JsonText, LogSpec, Pid, PmId, RunId, Signal, Ticket};
 
 /// How long processes have between the two signals when there is no keeper left to look after them.
 const ABANDON_PAUSE: Duration = Duration::from_millis(1600);
@@ -68,9 +70,17 @@ impl Pilot {
                 }
                 Effect::Listen { socket, address } => {
                     let result = self.sockets.listen(socket, &address);
+                    if let (Ok(_), Ok(fd)) = (&result, self.sockets.copy(socket)) {
+                        let key = sockets::key(socket);
+                        // A key that short is never too long.
+                        let _stored = self.link.send(Request::Store { key, fd });
+                    }
                     self.inputs.push_back(Input::Listened { socket, result });
                 }
-                Effect::CloseSocket { socket } => self.sockets.close(socket),
+                Effect::CloseSocket { socket } => {
+                    self.sockets.close(socket);
+                    self.discard(sockets::key(socket));
+                }
                 Effect::CloseConnection { connection } => {
                     self.sockets.close_connection(connection);
                 }
@@ -119,12 +129,49 @@ impl Pilot {
     }
 
     fn spawn(&mut self, id: PmId, run: RunId, plan: &SpawnPlan) -> Result<(), String> {
+        let (log, log_prefix) = self.open_log(id, &plan.logs)?;
+        let (ours, theirs) = self
+            .ends
+            .make()
+            .map_err(|error| format!("make pipes: {error}"))?;
+        let prefix = ends::prefix(id, run);
+        let keep = ours
+            .copies(&prefix)
+            .map_err(|error| format!("copy pipes: {error}"))?;
+        let spawn = self
+            .launcher
+            .spawn(run.0, plan, theirs, keep)
+            .map_err(|error| error.to_string())?;
+        self.link
+            .send(Request::Spawn(Box::new(spawn)))
+            .map_err(|error| error.to_string())?;
+        let prepared = Prepared {
+            ends: ours,
+            log,
+            log_prefix,
+            prefix: prefix.clone(),
+        };
+        let record = RunRecord {
+            stage: Stage::Spawning(Box::new(prepared)),
+            program: launch::program(plan).into(),
+            cwd: plan.cwd.as_str().into(),
+            script: plan.script.as_str().into(),
+            prefix: prefix.into(),
+        };
+        self.runs.insert(run, record);
+        Ok(())
+    }
+
+    /// The log of a run, and the beginning of what the bus gets of it.
+    pub(super) fn open_log(&self, id: PmId, logs: &LogSpec) -> Result<(RunLog, String), String> {
         let process = self.supervisor.get(id);
         let name = process
             .map(|process| process.name().to_owned())
             .unwrap_or_default();
         let namespace = process.map(|process| process.namespace().to_owned());
-        let logs = &plan.logs;
+        let process = serde_json::json!({
+            "pm_id": id.0, "name": name, "rev": null, "namespace": namespace,
+        });
         let settings = LogSettings {
             out: PathBuf::from(&logs.out),
             err: PathBuf::from(&logs.err),
@@ -133,36 +180,10 @@ impl Pilot {
             is_json: logs.json,
             is_disabled: logs.disabled,
             pm_id: id.0,
-            name: name.clone(),
+            name,
         };
         let log = RunLog::open(&self.shared.logs, &settings).map_err(|error| error.to_string())?;
-        let (ends, theirs) = self
-            .ends
-            .make()
-            .map_err(|error| format!("make pipes: {error}"))?;
-        let spawn = self
-            .launcher
-            .spawn(self.keeper_run(run), plan, theirs)
-            .map_err(|error| error.to_string())?;
-        self.link
-            .send(Request::Spawn(Box::new(spawn)))
-            .map_err(|error| error.to_string())?;
-        let process = serde_json::json!({
-            "pm_id": id.0, "name": name, "rev": null, "namespace": namespace,
-        });
-        let prepared = Prepared {
-            ends,
-            log,
-            log_prefix: format!("{{\"process\":{process},\"at\":"),
-        };
-        let record = RunRecord {
-            stage: Stage::Spawning(Box::new(prepared)),
-            program: launch::program(plan).into(),
-            cwd: plan.cwd.as_str().into(),
-            script: plan.script.as_str().into(),
-        };
-        self.runs.insert(run, record);
-        Ok(())
+        Ok((log, format!("{{\"process\":{process},\"at\":")))
     }
 
     fn stage(&self, run: RunId) -> Option<&Stage> {
@@ -196,8 +217,7 @@ impl Pilot {
 
     fn signal_root(&mut self, run: RunId, signal: i32) {
         // Too large a request is the only error, and this one is small.
-        let run = self.keeper_run(run);
-        let _sent = self.link.send(Request::Signal { run, signal });
+        let _sent = self.link.send(Request::Signal { run: run.0, signal });
     }
 
     fn send_to(&self, run: RunId, line: &str) -> Result<(), String> {
@@ -232,7 +252,7 @@ impl Pilot {
 
     fn reply(&mut self, ticket: Ticket, result: Result<JsonText, Failure>, unsent: Option<String>) {
         let Some(waiter) = self.waiters.remove(&ticket) else {
-            debug_assert!(false, "{ticket:?} was answered before");
+            debug_assert!(ticket == Ticket::NOBODY, "{ticket:?} was answered before");
             return;
         };
         match waiter {

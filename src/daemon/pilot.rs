@@ -19,8 +19,9 @@ use super::logs;
 use super::memory::MemoryWatch;
 use super::methods::{Command, Order, Shape};
 use super::outbox::ReplyTo;
+use super::records::Records;
 use super::report::{self, SystemSampler};
-use super::runs::RunRecord;
+use super::runs::{RunRecord, Settled};
 use super::shared::Shared;
 use super::sockets::Sockets;
 use super::stops::{Ending, Stops};
@@ -79,8 +80,10 @@ pub(crate) struct Pilot {
     pub(super) farewell: Option<Farewell>,
     pub(super) reports_in: mpsc::Sender<ChildReport>,
     pub(super) started_at_ms: u64,
-    /// What the keeper adds to run numbers: it may have seen those of an earlier daemon, and none may come again.
-    pub(super) runs_from: u64,
+    /// What another daemon goes on from.
+    pub(super) records: Records,
+    /// Exits to be settled as soon as what they led to is written down.
+    pub(super) settled: Vec<Settled>,
     logs_retry_at: Option<Duration>,
     pub(super) memory: MemoryWatch,
 }
@@ -96,8 +99,8 @@ pub(crate) struct Parts {
     pub(crate) dump: Dump,
     /// For the tasks of the runs.
     pub(crate) reports_in: mpsc::Sender<ChildReport>,
-    /// The first number that the keeper has not seen for a run.
-    pub(crate) runs_from: u64,
+    /// Where the state is written down.
+    pub(crate) records: Records,
 }
 
 /// Where the list is saved when somebody ends the daemon by a signal.
@@ -148,7 +151,7 @@ impl Pilot {
             launcher,
             dump,
             reports_in,
-            runs_from,
+            records,
         } = parts;
         Self {
             supervisor,
@@ -173,17 +176,28 @@ impl Pilot {
             farewell: None,
             reports_in,
             started_at_ms: Shared::now().wall_ms,
-            runs_from,
+            records,
+            settled: Vec::new(),
             logs_retry_at: None,
             memory: MemoryWatch::default(),
         }
     }
 
     /// Begins the log as people know it.
-    pub(crate) fn greet(&self, home: &Home, keeper: i32) {
+    pub(crate) fn greet(&self, home: &Home, keeper: i32, is_first: bool, complaints: &[String]) {
         let version = report::OWN_VERSION;
+        let what = if is_first {
+            "New PM2 Daemon started"
+        } else {
+            "PM2 Daemon goes on"
+        };
+        for complaint in complaints {
+            self.journal.error(&format!(
+                "a record of the daemon before is lost: {complaint}"
+            ));
+        }
         self.journal.log(&format!(
-            "New PM2 Daemon started: pm2 {version}, keeper {keeper}, daemon {}",
+            "{what}: pm2 {version}, keeper {keeper}, daemon {}",
             std::process::id()
         ));
         let (rpc, bus) = (&home.rpc, &home.bus);
@@ -268,7 +282,7 @@ impl Pilot {
     }
 
     /// Hands everything that happened to the core and does what it wants, until nothing more follows.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         let now = Shared::now();
         if self
             .supervisor
@@ -279,10 +293,16 @@ impl Pilot {
         }
         self.look_at_memory(now.mono);
         loop {
+            let mut wanted = Vec::new();
             while let Some(input) = self.inputs.pop_front() {
-                let effects = self.supervisor.handle(Shared::now(), input);
+                wanted.push(self.supervisor.handle(Shared::now(), input));
+            }
+            // First written down, then done: another daemon must never decide differently what has been done already.
+            self.save();
+            for effects in wanted {
                 self.perform(effects);
             }
+            self.settle();
             self.carry_out_endings();
             for run in self.stops.look(Shared::now().mono) {
                 self.drained(run);
@@ -293,6 +313,21 @@ impl Pilot {
         }
         self.look_after_logs(now.mono);
         self.memory.plan(now.mono, &self.supervisor);
+    }
+
+    /// Writes down what has changed.
+    pub(super) fn save(&mut self) {
+        if !self.supervisor.has_changes() {
+            return;
+        }
+        let mut saved = self.records.write(&self.supervisor.take_changes());
+        if self.records.is_wasteful() {
+            saved = self.records.begin_anew(&self.supervisor.take_all());
+        }
+        if let Err(error) = saved {
+            self.journal
+                .error(&format!("what another daemon would need is lost: {error}"));
+        }
     }
 
     fn look_after_logs(&mut self, now: Duration) {

@@ -7,7 +7,7 @@ use super::lines::RunLog;
 use super::pilot::Pilot;
 use crate::core::Input;
 use crate::host::tree::Identity;
-use crate::keeper::proto::Report;
+use crate::keeper::proto::{Report, Request};
 use crate::model::{Exit, Pid, RunId, Signal};
 
 /// One run, as far as the pilot is concerned.
@@ -19,6 +19,17 @@ pub(crate) struct RunRecord {
     pub(super) cwd: Box<str>,
     /// For its package's version.
     pub(super) script: Box<str>,
+    /// What the keeper's keys of its descriptors begin with.
+    pub(super) prefix: Box<str>,
+}
+
+/// A run whose exit the core has been told of.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    run: RunId,
+    prefix: Option<Box<str>>,
+    /// Nobody holds its output any more.
+    is_closed: bool,
 }
 
 /// How far a run has come.
@@ -37,7 +48,10 @@ pub(crate) enum Stage {
 pub(crate) struct Prepared {
     pub(super) ends: OurEnds,
     pub(super) log: RunLog,
+    /// The beginning of this run's `log:out` and `log:err` payloads: `{"process":{…},"at":`.
     pub(super) log_prefix: String,
+    /// What the keeper's keys of the descriptors begin with.
+    pub(super) prefix: String,
 }
 
 impl Pilot {
@@ -45,23 +59,24 @@ impl Pilot {
     pub(super) fn keeper_reports(&mut self, report: Report) {
         match report {
             Report::Spawned { run, pid } => {
-                if let Some(run) = self.own_run(run) {
-                    self.spawned(run, pid);
+                if let Some(version) = self.attach(RunId(run), pid) {
+                    self.inputs.push_back(Input::Spawned {
+                        run: RunId(run),
+                        pid: Pid(pid),
+                        version,
+                    });
                 }
             }
             Report::SpawnFailed { run, failure } => {
-                if let Some(run) = self.own_run(run)
-                    && let Some(record) = self.runs.remove(&run)
-                {
+                let run = RunId(run);
+                if let Some(record) = self.runs.remove(&run) {
                     let reason = launch::reason(failure, &record.program, &record.cwd);
                     self.inputs.push_back(Input::SpawnFailed { run, reason });
                 }
             }
             Report::Exited(ended) => {
                 self.sampler.borrow_mut().forget(ended.pid);
-                if let Some(run) = self.own_run(ended.run) {
-                    self.exited(run, exit_of(ended.status));
-                }
+                self.exited(RunId(ended.run), exit_of(ended.status));
             }
             Report::Shutdown => {
                 self.save_list();
@@ -72,25 +87,19 @@ impl Pilot {
                 self.journal
                     .error(&format!("the keeper could not store {key}"));
             }
-            // Nothing is stored yet, and a keeper says Hello once.
+            // A keeper says these once, at the beginning.
             Report::Hello { .. } | Report::Give { .. } | Report::GiveEnd => {}
         }
     }
 
-    /// The keeper's number of a run.
-    pub(super) fn keeper_run(&self, run: RunId) -> u64 {
-        run.0 + self.runs_from
-    }
-
-    /// The run with the keeper's number; nothing for those of an earlier daemon.
-    fn own_run(&self, run: u64) -> Option<RunId> {
-        run.checked_sub(self.runs_from).map(RunId)
-    }
-
-    fn spawned(&mut self, run: RunId, pid: i32) {
-        let Some(record) = self.runs.get_mut(&run) else {
-            return;
-        };
+    /// A run that was prepared has a process: looks after it from now on. Gives the version of what runs; nothing if the run
+    /// is not known.
+    #[expect(
+        clippy::option_option,
+        reason = "outside: is there such a run; inside: does it have a version"
+    )]
+    pub(super) fn attach(&mut self, run: RunId, pid: i32) -> Option<Option<Box<str>>> {
+        let record = self.runs.get_mut(&run)?;
         // It may have ended already; then the number still names what is left of its session.
         let root = Identity::of(pid).unwrap_or(Identity {
             pid,
@@ -99,14 +108,9 @@ impl Pilot {
         let version = launch::package_version(&record.script);
         let Stage::Spawning(prepared) = std::mem::replace(&mut record.stage, Stage::Over { root })
         else {
-            return;
+            return None;
         };
-        let Prepared {
-            ends,
-            log,
-            log_prefix,
-        } = *prepared;
-        match Run::new(run, ends, log, log_prefix, &self.shared, &self.reports_in) {
+        match Run::new(run, *prepared, &self.shared, &self.reports_in) {
             Ok((task, child)) => {
                 record.stage = Stage::Alive { root, child };
                 self.run_tasks.spawn_local(task.serve());
@@ -128,14 +132,10 @@ impl Pilot {
                 });
                 self.inputs.push_back(Input::Drained { run });
                 self.runs.remove(&run);
-                return;
+                return None;
             }
         }
-        self.inputs.push_back(Input::Spawned {
-            run,
-            pid: Pid(pid),
-            version,
-        });
+        Some(version)
     }
 
     fn exited(&mut self, run: RunId, exit: Exit) {
@@ -147,7 +147,11 @@ impl Pilot {
             child.exited(exit);
         } else {
             // Its task has panicked, and said so in the log. The app must not stay in the list for ever.
-            self.child_reports(ChildReport::Exited(run, exit));
+            self.child_reports(ChildReport::Exited {
+                run,
+                exit,
+                is_closed: true,
+            });
         }
     }
 
@@ -162,8 +166,18 @@ impl Pilot {
             }
             ChildReport::Disconnected(run) => self.inputs.push_back(Input::Disconnected { run }),
             ChildReport::Waiting(socket) => self.inputs.push_back(Input::Waiting { socket }),
-            ChildReport::Exited(run, exit) => {
+            ChildReport::Exited {
+                run,
+                exit,
+                is_closed,
+            } => {
                 self.inputs.push_back(Input::Exited { run, exit });
+                let prefix = self.runs.get(&run).map(|record| record.prefix.clone());
+                self.settled.push(Settled {
+                    run,
+                    prefix,
+                    is_closed,
+                });
                 if let Some(record) = self.runs.get_mut(&run)
                     && let Stage::Alive { root, .. } = record.stage
                 {
@@ -173,10 +187,35 @@ impl Pilot {
                     self.drained(run);
                 }
             }
+            ChildReport::Closed(prefix) => self.discard(prefix.into()),
             ChildReport::Complaint(run, text) => {
                 self.journal.error(&format!("run {run}: {text}"));
             }
         }
+    }
+
+    /// Exits that are written down need not be told to another daemon.
+    pub(super) fn settle(&mut self) {
+        for settled in std::mem::take(&mut self.settled) {
+            let Settled {
+                run,
+                prefix,
+                is_closed,
+            } = settled;
+            let _small = self.link.send(Request::Settled { run: run.0 });
+            let Some(prefix) = prefix else { continue };
+            if is_closed {
+                self.discard(prefix.into());
+            } else {
+                // Who inherited these from the app must see their end.
+                self.discard(format!("{prefix}stdin"));
+                self.discard(format!("{prefix}ipc"));
+            }
+        }
+    }
+
+    pub(super) fn discard(&mut self, key: String) {
+        let _small = self.link.send(Request::Discard { key });
     }
 
     /// Nothing of a run lives any more.
@@ -186,7 +225,7 @@ impl Pilot {
     }
 }
 
-fn exit_of(status: std::process::ExitStatus) -> Exit {
+pub(super) fn exit_of(status: std::process::ExitStatus) -> Exit {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
         (_, Some(signal)) => Exit::Signal(Signal(signal)),

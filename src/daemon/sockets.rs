@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::child::ChildReport;
-use super::shared::watch;
+use super::shared::{Shared, watch};
 use crate::core::{ListenAddress, PortShare, SocketName};
 use crate::host::sockets::{self, Sharing};
 use crate::model::{ConnectionId, SocketId};
@@ -58,6 +58,30 @@ impl Sockets {
         };
         self.held.insert(socket, held);
         Ok(name)
+    }
+
+    /// Goes on with the sockets of an earlier daemon. Whether connections wait at them is reported as if it had been asked.
+    pub(crate) fn restore(
+        &mut self,
+        stored: impl Iterator<Item = (String, OwnedFd)>,
+        reports: &mpsc::Sender<ChildReport>,
+    ) {
+        // Connections of the earlier daemon, which it took with it, had smaller numbers than any of ours.
+        self.next_connection = Shared::now().wall_ms << 20;
+        for (key, fd) in stored {
+            let number = key.strip_prefix(PREFIX).and_then(|rest| rest.parse().ok());
+            let Some(socket) = number.map(SocketId) else {
+                continue;
+            };
+            let held = Held {
+                path: sockets::path(fd.as_fd()),
+                fd,
+                watch: None,
+                is_starved: false,
+            };
+            self.held.insert(socket, held);
+            self.watch(socket, reports);
+        }
     }
 
     /// Closes a socket; one at a path is removed.
@@ -149,6 +173,14 @@ impl Sockets {
             before.abort();
         }
     }
+}
+
+/// What the keeper's keys of all sockets begin with.
+pub(crate) const PREFIX: &str = "listen/";
+
+/// The keeper's key of a socket.
+pub(crate) fn key(socket: SocketId) -> String {
+    format!("{PREFIX}{}", socket.0)
 }
 
 type Opened = (OwnedFd, Option<SocketName>, Option<PathBuf>);

@@ -17,6 +17,7 @@ use super::journal::Journal;
 use super::launch::Launcher;
 use super::link::Link;
 use super::pilot::{Dump, Parts, Pilot};
+use super::records::Records;
 use super::report::OWN_VERSION;
 use super::server::Admission;
 use super::shared::Shared;
@@ -81,13 +82,14 @@ impl Setup {
         files::replace(&preload, PRELOAD.as_bytes())
     }
 
-    /// A pilot that has an empty list.
+    /// A pilot that goes on with this list.
     pub(crate) fn pilot(
         self,
         shared: &Rc<Shared>,
         link: Link,
         reports_in: mpsc::Sender<ChildReport>,
-        runs_from: u64,
+        records: Records,
+        supervisor: Supervisor,
     ) -> Pilot {
         let format = std::env::var("PM2_LOG_DATE_FORMAT").ok();
         let journal = Journal::new(shared, self.home.log_file.clone(), format.as_deref());
@@ -102,19 +104,20 @@ impl Setup {
             backup: self.home.dump_backup,
         };
         Pilot::new(Parts {
-            supervisor: Supervisor::new(supervisor_config()),
+            supervisor,
             shared: Rc::clone(shared),
             journal,
             link,
             launcher,
             dump,
             reports_in,
-            runs_from,
+            records,
         })
     }
 }
 
-fn supervisor_config() -> SupervisorConfig {
+/// How long things take, as the environment says.
+pub(super) fn supervisor_config() -> SupervisorConfig {
     let usual = SupervisorConfig::default();
     let millis = |name| number(name).map(|ms: u64| Duration::from_millis(ms));
     let signal = std::env::var("PM2_KILL_SIGNAL").ok();

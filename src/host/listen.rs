@@ -7,7 +7,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use nix::sys::stat::{Mode, umask};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -19,6 +19,36 @@ pub enum Listener {
     Unix(UnixListener),
     /// At a port.
     Tcp(TcpListener),
+}
+
+impl Listener {
+    /// One more descriptor of the same socket.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+}
+
+/// Takes over a socket that was bound by an earlier process. `None` if it is not to be had at this address any more.
+#[must_use]
+pub fn adopt(socket: OwnedFd, address: &Address) -> Option<Listener> {
+    match address {
+        Address::Unix(path) => {
+            let listener = UnixListener::from(socket);
+            let is_there =
+                std::fs::symlink_metadata(path).is_ok_and(|at| at.file_type().is_socket());
+            let bound = listener.local_addr().ok()?;
+            (is_there && bound.as_pathname() == Some(path)).then_some(Listener::Unix(listener))
+        }
+        Address::Tcp { .. } => {
+            let listener = TcpListener::from(socket);
+            let bound = listener.local_addr().ok()?;
+            let wanted = address.resolve().ok()?;
+            wanted.contains(&bound).then_some(Listener::Tcp(listener))
+        }
+    }
 }
 
 /// Binds an address. A name that is not a number is resolved, which blocks.

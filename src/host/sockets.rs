@@ -251,6 +251,13 @@ fn errno_of(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
+/// The file that a Unix socket is bound to.
+#[must_use]
+pub fn path(socket: BorrowedFd) -> Option<std::path::PathBuf> {
+    let name = nix::sys::socket::getsockname::<nix::sys::socket::UnixAddr>(socket.as_raw_fd());
+    name.ok()?.path().map(std::path::Path::to_path_buf)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -195,7 +195,7 @@ pub enum ProtoError {
 mod tests {
     use super::*;
     use crate::host::spawn::{Plan, SpawnFailure, Stage};
-    use crate::keeper::proto::{Ended, Report, Request, Spawn};
+    use crate::keeper::proto::{Ended, Report, Request, Running, Spawn};
     use std::fs::File;
     use std::os::unix::process::ExitStatusExt;
 
@@ -235,6 +235,7 @@ mod tests {
             run: u64::MAX,
             plan: plan.clone(),
             fds: vec![None, Some(descriptor())],
+            keep: vec![("k".to_owned(), descriptor())],
         };
         let arrived = pass(Request::Spawn(Box::new(spawn)));
         assert!(arrived.contains(&format!("{plan:?}")), "{arrived}");
@@ -249,7 +250,9 @@ mod tests {
             },
             Request::Replace {
                 program: c"/x/pm2".to_owned(),
+                env: vec![c"A=1".to_owned()],
             },
+            Request::Settled { run: 3 },
             Request::Quit,
         ] {
             assert_eq!(format!("{request:?}"), pass(request));
@@ -282,7 +285,12 @@ mod tests {
                 version: 1,
                 keeper: 5,
                 exits: vec![ended],
-                running: vec![(6, 7)],
+                running: vec![Running {
+                    run: 6,
+                    pid: 7,
+                    signal: 15,
+                }],
+                not_replaced: Some("no".to_owned()),
             },
             Report::GiveEnd,
             Report::Spawned { run: 1, pid: 2 },

@@ -176,10 +176,27 @@ impl Ready {
     }
 }
 
-/// The environment of a daemon: ours without what was meant for us, and with what is meant for it. Descriptor 3 is the
-/// keeper, 4 the one that waits for the ready line.
-pub(super) fn daemon_environment(home: &Home, ready_variable: Option<&str>) -> Vec<CString> {
-    let ours = std::env::vars_os().filter(|(name, _)| {
+/// The environment of a daemon: `given`, or ours if that is empty, without what was meant for us, and with what is meant for
+/// it. Descriptor 3 is the keeper, 4 the one that waits for the ready line.
+pub(super) fn daemon_environment(
+    home: &Home,
+    ready_variable: Option<&str>,
+    given: &[CString],
+) -> Vec<CString> {
+    let ours: Vec<(OsString, OsString)> = if given.is_empty() {
+        std::env::vars_os().collect()
+    } else {
+        given
+            .iter()
+            .filter_map(|entry| {
+                let bytes = entry.as_bytes();
+                let equals = bytes.iter().position(|byte| *byte == b'=')?;
+                let text = |bytes| OsStr::from_bytes(bytes).to_owned();
+                Some((text(&bytes[..equals]), text(&bytes[equals + 1..])))
+            })
+            .collect()
+    };
+    let ours = ours.into_iter().filter(|(name, _)| {
         name != "PM2_HOME" && PRIVATE_VARIABLES.iter().all(|private| name != private)
     });
     let mut added: Vec<(OsString, OsString)> = vec![

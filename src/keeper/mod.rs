@@ -22,7 +22,8 @@ use launch::{Launched, NotLaunched, log};
 use nix::libc;
 use proto::{Ended, Received, Report, Request, Spawn};
 use serving::{Daemon, Program};
-use std::os::fd::AsFd;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
@@ -40,14 +41,21 @@ const EXIT_LIMIT: Duration = Duration::from_secs(2);
 /// After this long at the end we leave without applications that even SIGKILL does not end (a disk that hangs).
 const REAP_LIMIT: Duration = Duration::from_secs(2);
 
-/// The first pause before another daemon is started, doubled for each that crashes soon.
+/// So many crashes are followed by another daemon at once: whoever kills daemons, applications should not notice.
+const CRASHES_FREE: u32 = 5;
+
+/// A daemon makes up for one crash by living this long, so only daemons that crash in a loop are kept waiting.
+const CRASH_FORGIVEN: Duration = Duration::from_millis(50);
+
+/// The first pause before another daemon is started, doubled for each further crash.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 
 /// The longest pause.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// A daemon that lived this long crashed for a reason of its own, not because daemons crash here.
-const STEADY: Duration = Duration::from_secs(30);
+/// Exits kept for daemons that do not settle them. A daemon in order settles each at once, so only a daemon that hangs while
+/// this many applications end would lose any: the oldest.
+const UNSETTLED_MAX: usize = 16_384;
 
 /// Runs the keeper of the home at `root` until its daemon quits. Called first thing in a process with one thread.
 #[must_use]
@@ -77,12 +85,14 @@ struct Keeper {
     open_files: Option<OpenFiles>,
     children: Children,
     store: Store,
-    /// Exits that no daemon has been told of; at most one per child that lived when the last daemon ended.
-    missed: Vec<Ended>,
+    /// Exits that no daemon has settled, by run.
+    unsettled: BTreeMap<u64, Ended>,
     program: Program,
     daemon: Daemon,
-    /// Crashes in a row, for the pause before the next start.
+    /// Crashes that have not been made up for, for the pause before the next start.
     crashes: u32,
+    /// Why the last executable that was tried is not in use.
+    not_replaced: Option<String>,
     /// Whether any daemon has ever been up.
     has_served: bool,
     ending: Ending,
@@ -115,10 +125,11 @@ impl Keeper {
             open_files: OpenFiles::raise(),
             children: Children::default(),
             store: Store::default(),
-            missed: Vec::new(),
+            unsettled: BTreeMap::new(),
             program: Program::default(),
             daemon: Daemon::Due(Instant::now()),
             crashes: 0,
+            not_replaced: None,
             has_served: false,
             ending: Ending::No,
         })
@@ -236,8 +247,9 @@ impl Keeper {
                 up.report(Report::Hello {
                     version: proto::VERSION,
                     keeper: std::process::id().cast_signed(),
-                    exits: std::mem::take(&mut self.missed),
+                    exits: self.unsettled.values().copied().collect(),
                     running: self.children.list(),
+                    not_replaced: self.not_replaced.clone(),
                 });
                 self.daemon = Daemon::Up(Box::new(up));
                 false
@@ -286,14 +298,18 @@ impl Keeper {
             Request::Spawn(spawn) => self.spawn(*spawn),
             Request::Signal { run, signal } => self.children.signal(run, signal),
             Request::SignalGroup { run, signal } => self.children.signal_group(run, signal),
-            Request::Store { key, fd } => {
-                if let Err(mut key) = self.store.put(key, fd) {
-                    key.truncate(key.floor_char_boundary(proto::KEY_MAX));
-                    self.report(Report::StoreRefused { key });
+            Request::Store { key, fd } => self.keep(key, fd),
+            Request::Discard { key } => self.store.discard(&key),
+            Request::Replace { program, env } => {
+                self.program.replace(program, env);
+                self.not_replaced = None;
+                if let Daemon::Up(up) = &mut self.daemon {
+                    up.deadline = Some(Instant::now() + EXIT_LIMIT);
                 }
             }
-            Request::Discard { key } => self.store.discard(&key),
-            Request::Replace { program } => self.program.replace(program),
+            Request::Settled { run } => {
+                self.unsettled.remove(&run);
+            }
             Request::Quit => {
                 self.ending = Ending::Quit;
                 launch::remove_pid_file(&self.launched.home);
@@ -315,7 +331,20 @@ impl Keeper {
         process::trim_memory();
     }
 
-    fn spawn(&mut self, Spawn { run, plan, fds }: Spawn) {
+    fn keep(&mut self, key: String, fd: OwnedFd) {
+        if let Err(mut key) = self.store.put(key, fd) {
+            key.truncate(key.floor_char_boundary(proto::KEY_MAX));
+            self.report(Report::StoreRefused { key });
+        }
+    }
+
+    fn spawn(&mut self, spawn: Spawn) {
+        let Spawn {
+            run,
+            plan,
+            fds,
+            keep,
+        } = spawn;
         let report = if self.children.has(run) {
             let failure = SpawnFailure {
                 stage: Stage::Fork,
@@ -331,6 +360,9 @@ impl Keeper {
             match spawn::spawn(&plan, &borrowed[..count], self.open_files) {
                 Ok(pid) => {
                     self.children.add(run, pid);
+                    for (key, fd) in keep {
+                        self.keep(key, fd);
+                    }
                     Report::Spawned { run, pid }
                 }
                 Err(failure) => Report::SpawnFailed { run, failure },
@@ -362,10 +394,11 @@ impl Keeper {
                     return Some(code);
                 }
             } else if let Some(ended) = self.children.ended(pid, status) {
-                match &mut self.daemon {
-                    Daemon::Up(up) if up.channel.is_some() => up.report(Report::Exited(ended)),
-                    Daemon::Up(_) | Daemon::Due(_) => self.missed.push(ended),
+                self.unsettled.insert(ended.run, ended);
+                if self.unsettled.len() > UNSETTLED_MAX {
+                    self.unsettled.pop_first();
                 }
+                self.report(Report::Exited(ended));
             }
         }
         None
@@ -374,6 +407,7 @@ impl Keeper {
     /// The daemon has gone, or could not be started: what now? An exit code means that we end as well.
     fn daemon_ended(&mut self, status: Option<ExitStatus>) -> Option<ExitCode> {
         self.take_last_requests();
+        let was_trial = self.program.is_on_trial();
         let was = std::mem::replace(&mut self.daemon, Daemon::Due(Instant::now()));
         let how = status.map_or_else(|| "did not start".to_owned(), |status| status.to_string());
         if self.ending != Ending::No {
@@ -382,52 +416,57 @@ impl Keeper {
                 .fail("the daemon was told to end before it was up");
             return Some(self.finish(ExitCode::SUCCESS));
         }
-        let (lived, was_ready) = match &was {
-            Daemon::Up(up) => (up.since.elapsed(), up.is_ready),
-            Daemon::Due(_) => (Duration::ZERO, false),
+        let (lived, was_ready, words) = match &was {
+            Daemon::Up(up) => {
+                let words = launch::last_words(&self.launched.home, up.log_start);
+                (up.since.elapsed(), up.is_ready, words)
+            }
+            Daemon::Due(_) => (Duration::ZERO, false, None),
         };
         if self.program.next_after_end(was_ready) {
+            if was_trial {
+                self.not_replaced =
+                    Some(words.unwrap_or_else(|| format!("it ended at once: {how}")));
+            }
             log(&format!(
                 "the daemon made way for another executable ({how})"
             ));
             return None;
         }
         if !self.has_served {
-            let words = match &was {
-                Daemon::Up(up) => launch::last_words(&self.launched.home, up.log_start),
-                Daemon::Due(_) => None,
-            };
             self.launched
                 .ready
                 .fail(&words.unwrap_or_else(|| format!("the daemon ended at once: {how}")));
             return Some(self.finish(ExitCode::FAILURE));
         }
-        self.crashes = if lived >= STEADY { 0 } else { self.crashes };
-        let pause = BACKOFF_MAX.min(BACKOFF_FIRST * 2_u32.pow(self.crashes.min(8)));
-        self.crashes = self.crashes.saturating_add(1);
+        let pause = self.pause_after(lived);
         log(&format!(
-            "the daemon ended unexpectedly ({how}); {} applications are ended, and another daemon starts in {} ms",
+            "the daemon ended unexpectedly ({how}); {} applications go on, and another daemon starts in {} ms",
             self.children.len(),
             pause.as_millis()
         ));
-        // Until a daemon can take over what another began, applications without one are better ended than doubled.
-        self.children.kill_trees();
         self.daemon = Daemon::Due(Instant::now() + pause);
         None
     }
 
-    /// What the daemon said before it ended still counts, except wishes for applications that nobody would look after.
+    /// How long to wait after the crash of a daemon that lived this long.
+    fn pause_after(&mut self, lived: Duration) -> Duration {
+        let forgiven = lived.as_millis() / CRASH_FORGIVEN.as_millis();
+        let forgiven = u32::try_from(forgiven).unwrap_or(u32::MAX);
+        self.crashes = self.crashes.saturating_sub(forgiven).saturating_add(1);
+        match self.crashes.checked_sub(CRASHES_FREE + 1) {
+            None => Duration::ZERO,
+            Some(further) => BACKOFF_MAX.min(BACKOFF_FIRST * 2_u32.pow(further.min(8))),
+        }
+    }
+
+    /// What the daemon said before it ended still counts: the next one is told what came of it.
     fn take_last_requests(&mut self) {
         while let Daemon::Up(up) = &mut self.daemon
             && let Some(channel) = &mut up.channel
             && let Ok(Received::Message(request)) = channel.receive::<Request>()
         {
-            if !matches!(
-                request,
-                Request::Spawn(_) | Request::Signal { .. } | Request::SignalGroup { .. }
-            ) {
-                self.perform(request);
-            }
+            self.perform(request);
         }
     }
 

@@ -9,7 +9,11 @@
 //!    start a success: a daemon that dies before its first `Ready` ends the keeper, which reports why on `PM2_READY_FD`.
 //! 3. Every [`Request::Spawn`] is answered by one [`Report::Spawned`] or [`Report::SpawnFailed`]; after `Spawned` comes
 //!    exactly one [`Report::Exited`]. A `Signal` to a run that has ended, or never was, does nothing.
-//! 4. After [`Report::Shutdown`], or whenever it wants to end, the daemon stops its applications, sends [`Request::Quit`]
+//!    The daemon answers `Exited` with [`Request::Settled`] once it has taken the exit in for good; until then every new
+//!    daemon is told of it again.
+//! 4. A daemon that dies is followed by another at once, and no application is touched meanwhile: what the next one needs
+//!    is what was stored, and the lists in `Hello`.
+//! 5. After [`Report::Shutdown`], or whenever it wants to end, the daemon stops its applications, sends [`Request::Quit`]
 //!    and exits. Exiting without `Quit` is a crash: the keeper starts another daemon.
 //!
 //! Run numbers are the daemon's. They must not repeat within the keeper's life: start above those in `Hello`.
@@ -25,7 +29,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 /// The version of this protocol, in both Hellos. The keeper outlives daemons, so it must be able to say which one it has.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest key of a stored descriptor: a Unix socket path with a prefix fits several times.
 pub const KEY_MAX: usize = 512;
@@ -63,16 +67,24 @@ pub enum Request {
         /// The descriptor.
         fd: OwnedFd,
     },
-    /// Close a stored descriptor; nothing happens if there is none.
+    /// Close a stored descriptor, or with a key that ends in `/` all whose keys begin with it; nothing happens if there is
+    /// none.
     Discard {
         /// Its key.
         key: String,
     },
     /// The next daemon, after this one has exited, is this executable. If it does not become ready, the present one is
-    /// started again. No application is ended in between.
+    /// started again, and told why in `Hello`. No application is ended in between.
     Replace {
         /// Absolute path.
         program: CString,
+        /// Whole entries `NAME=value` that it gets in place of the environment of daemons so far; empty: the same as now.
+        env: Vec<CString>,
+    },
+    /// The exit of this run has been taken in and need not be told to the next daemon.
+    Settled {
+        /// The run.
+        run: u64,
     },
     /// The daemon is about to exit for good: remove `pm2.pid`, wait for the daemon, exit 0.
     Quit,
@@ -88,6 +100,9 @@ pub struct Spawn {
     /// What becomes descriptor 0, 1, 2, …; a missing one of the first three is `/dev/null`, a later one is closed. The
     /// fourth, descriptor 3, is the IPC channel. At most [`FDS_MAX`].
     pub fds: Vec<Option<OwnedFd>>,
+    /// Descriptors to store under these keys, if there is a process: as with [`Request::Store`], and whether or not the
+    /// daemon lives to hear of it. With `fds` at most [`FDS_MAX`].
+    pub keep: Vec<(String, OwnedFd)>,
 }
 
 /// What the keeper tells the daemon.
@@ -99,10 +114,12 @@ pub enum Report {
         version: u32,
         /// The keeper's pid, which is the one in `pm2.pid`.
         keeper: i32,
-        /// Exits that no daemon has been told of.
+        /// Exits that no daemon has settled.
         exits: Vec<Ended>,
-        /// Children of earlier daemons that live, as run and pid.
-        running: Vec<(u64, i32)>,
+        /// Children of earlier daemons that live.
+        running: Vec<Running>,
+        /// Why the executable that was to replace the present one did not, if that was the last thing that happened.
+        not_replaced: Option<String>,
     },
     /// A descriptor that an earlier daemon stored. The keeper keeps its copy until `Discard`.
     Give {
@@ -140,6 +157,17 @@ pub enum Report {
     },
 }
 
+/// One run whose process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// The run.
+    pub run: u64,
+    /// Its process.
+    pub pid: i32,
+    /// The last signal that a daemon had the keeper send to it; 0 if none.
+    pub signal: i32,
+}
+
 /// The end of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
@@ -164,8 +192,15 @@ impl Message for Request {
                 frame.kind(6).text(key.as_bytes())
             }
             Self::Discard { key } => frame.kind(7).text(key.as_bytes()),
-            Self::Replace { program } => frame.kind(8).text(program.as_bytes()),
+            Self::Replace { program, env } => {
+                frame.kind(8).text(program.as_bytes()).count(env.len());
+                for entry in env {
+                    frame.text(entry.as_bytes());
+                }
+                frame
+            }
             Self::Quit => frame.kind(9),
+            Self::Settled { run } => frame.kind(10).u64(run),
         };
     }
 
@@ -193,8 +228,10 @@ impl Message for Request {
             },
             8 => Self::Replace {
                 program: reader.c_string()?,
+                env: reader.list(Reader::c_string)?,
             },
             9 => Self::Quit,
+            10 => Self::Settled { run: reader.u64()? },
             _ => return None,
         })
     }
@@ -202,7 +239,12 @@ impl Message for Request {
 
 impl Spawn {
     fn encode(self, frame: &mut Frame) -> &mut Frame {
-        let Self { run, plan, fds } = self;
+        let Self {
+            run,
+            plan,
+            fds,
+            keep,
+        } = self;
         frame.u64(run).text(plan.program.as_bytes());
         for list in [&plan.argv, &plan.env] {
             frame.count(list.len());
@@ -227,6 +269,11 @@ impl Spawn {
             frame.u8(fd.is_some().into());
             frame.fds.extend(fd);
         }
+        frame.count(keep.len());
+        for (key, fd) in keep {
+            frame.text(key.as_bytes());
+            frame.fds.push(fd);
+        }
         frame
     }
 
@@ -248,6 +295,7 @@ impl Spawn {
         if fds.len() > FDS_MAX {
             return None;
         }
+        let keep = reader.list(|reader| Some((reader.string()?, reader.fds.pop_front()?)))?;
         Some(Self {
             run,
             plan: Plan {
@@ -261,6 +309,7 @@ impl Spawn {
                 umask,
             },
             fds,
+            keep,
         })
     }
 }
@@ -273,16 +322,17 @@ impl Message for Report {
                 keeper,
                 exits,
                 running,
+                not_replaced,
             } => {
                 frame.kind(1).u32(version).i32(keeper).count(exits.len());
                 for ended in exits {
                     ended.encode(frame);
                 }
                 frame.count(running.len());
-                for (run, pid) in running {
-                    frame.u64(run).i32(pid);
+                for Running { run, pid, signal } in running {
+                    frame.u64(run).i32(pid).i32(signal);
                 }
-                frame
+                frame.text(not_replaced.unwrap_or_default().as_bytes())
             }
             Self::Give { key, fd } => {
                 frame.fds.push(fd);
@@ -308,7 +358,14 @@ impl Message for Report {
                 version: reader.u32()?,
                 keeper: reader.i32()?,
                 exits: reader.list(Ended::decode)?,
-                running: reader.list(|reader| Some((reader.u64()?, reader.i32()?)))?,
+                running: reader.list(|reader| {
+                    Some(Running {
+                        run: reader.u64()?,
+                        pid: reader.i32()?,
+                        signal: reader.i32()?,
+                    })
+                })?,
+                not_replaced: Some(reader.string()?).filter(|reason| !reason.is_empty()),
             },
             2 => Self::Give {
                 key: reader.string()?,

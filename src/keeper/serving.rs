@@ -67,7 +67,11 @@ pub(super) fn start(
             c"__daemon".to_owned(),
             text(launched.home.root.as_os_str().as_bytes())?,
         ],
-        env: launch::daemon_environment(&launched.home, ready.map(|(variable, _)| variable)),
+        env: launch::daemon_environment(
+            &launched.home,
+            ready.map(|(variable, _)| variable),
+            program.env(),
+        ),
         ..Plan::default()
     };
     let (stdout, stderr) = (io::stdout(), io::stderr());
@@ -136,9 +140,17 @@ impl Serving {
 #[derive(Debug, Default)]
 pub(super) struct Program {
     /// What became ready last; `None` is ourselves.
-    proven: Option<CString>,
+    proven: Option<Executable>,
     /// What to use instead, and whether it has been started.
-    trial: Option<(CString, Trial)>,
+    trial: Option<(Executable, Trial)>,
+}
+
+/// What a daemon is started from.
+#[derive(Debug)]
+struct Executable {
+    path: CString,
+    /// Empty: ours.
+    env: Vec<CString>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,19 +164,28 @@ enum Trial {
 impl Program {
     /// What the next daemon is started from.
     fn path(&self) -> &CStr {
+        self.next().map_or(OURSELVES, |program| &program.path)
+    }
+
+    /// The environment that replaces ours; empty if none does.
+    fn env(&self) -> &[CString] {
+        self.next().map_or(&[], |program| &program.env)
+    }
+
+    fn next(&self) -> Option<&Executable> {
         match &self.trial {
-            Some((program, Trial::Running)) => program,
-            _ => self.proven.as_deref().unwrap_or(OURSELVES),
+            Some((program, Trial::Running)) => Some(program),
+            _ => self.proven.as_ref(),
         }
     }
 
-    fn is_on_trial(&self) -> bool {
+    pub(super) fn is_on_trial(&self) -> bool {
         matches!(self.trial, Some((_, Trial::Running)))
     }
 
     /// The next daemon is this one.
-    pub(super) fn replace(&mut self, program: CString) {
-        self.trial = Some((program, Trial::Wanted));
+    pub(super) fn replace(&mut self, path: CString, env: Vec<CString>) {
+        self.trial = Some((Executable { path, env }, Trial::Wanted));
     }
 
     /// A daemon has become ready.

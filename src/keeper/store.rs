@@ -27,9 +27,17 @@ impl Store {
         Ok(())
     }
 
-    /// Closes what is under `key`, if anything is.
+    /// Closes what is under `key`, if anything is; all that begins with it if it ends in `/`.
     pub(super) fn discard(&mut self, key: &str) {
-        self.entries.remove(key);
+        if !key.ends_with('/') {
+            self.entries.remove(key);
+            return;
+        }
+        while let Some(found) = self.after(Some(key)).map(|(found, _)| found.to_owned())
+            && found.starts_with(key)
+        {
+            self.entries.remove(found.as_str());
+        }
     }
 
     /// The entry after `key` in order, or the first one. Entries may come and go between two calls.
@@ -65,6 +73,17 @@ mod tests {
         store.put("c".to_owned(), descriptor()).unwrap();
         assert_eq!(store.after(Some("c")).unwrap().0, "d");
         assert!(store.after(Some("d")).is_none());
+    }
+
+    #[test]
+    fn a_key_that_ends_in_a_slash_discards_all_below_it_and_nothing_else() {
+        let mut store = Store::default();
+        for key in ["run/1", "run/1/a", "run/1/b/c", "run/10/a", "run/2/a"] {
+            store.put(key.to_owned(), descriptor()).unwrap();
+        }
+        store.discard("run/1/");
+        let left: Vec<&str> = store.entries.keys().map(|key| &**key).collect();
+        assert_eq!(left, ["run/1", "run/10/a", "run/2/a"]);
     }
 
     #[test]

@@ -26,6 +26,11 @@ pub struct RunId(pub u64);
 #[serde(transparent)]
 pub struct Ticket(pub u64);
 
+impl Ticket {
+    /// Of callers who went with an earlier daemon: it is never given, and replies to it go nowhere.
+    pub const NOBODY: Self = Self(u64::MAX);
+}
+
 /// One listening socket that the daemon holds for applications in cluster mode. Made by the core, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

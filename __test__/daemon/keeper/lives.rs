@@ -12,7 +12,7 @@ crate::tests![
     a_daemon_that_never_came_up_is_reported_with_its_last_words,
     of_twenty_racers_one_gets_the_home,
     a_home_that_cannot_be_used_is_reported,
-    a_crashed_daemon_is_followed_by_another_and_its_applications_end,
+    a_crashed_daemon_is_followed_by_another_and_its_applications_go_on,
     what_was_stored_is_given_to_the_next_daemon_in_order,
     signals_become_reports,
     a_tied_keeper_ends_with_its_client,
@@ -118,31 +118,36 @@ fn a_home_that_cannot_be_used_is_reported() {
     assert!(!exit_of(pid).success() && !deep.exists());
 }
 
-fn a_crashed_daemon_is_followed_by_another_and_its_applications_end() {
-    // Protects: a client that is served again, and no application twice.
+fn a_crashed_daemon_is_followed_by_another_and_its_applications_go_on() {
+    // Protects: the promise that a daemon can be killed. An exit is told to every daemon until one has settled it.
     let stage = Stage::start();
     let (mut daemon, greeting) = stage.ready_puppet();
-    let script = "trap '' INT TERM; setsid sleep 1000 & (sleep 1000 &); sleep 1000 & wait";
-    let app = daemon.spawn(7, shell(script), vec![]);
+    let app = daemon.spawn(7, shell("exec sleep 1000"), vec![]);
+    let other = daemon.spawn(8, shell("exec sleep 1000"), vec![]);
     let first = daemon.pid;
     daemon.crash();
-    let (daemon, second) = stage.ready_puppet();
+    let (mut daemon, second) = stage.ready_puppet();
     assert_ne!(daemon.pid, first);
     assert_eq!(second.keeper, greeting.keeper);
-    assert!(second.running.is_empty(), "{second:?}");
-    let exits: Vec<_> = second
-        .exits
-        .iter()
-        .map(|ended| (ended.run, ended.pid))
-        .collect();
-    assert_eq!(exits, [(7, app)]);
-    assert_eq!(second.exits[0].status.signal(), Some(9));
+    assert_eq!(second.running, [(7, app), (8, other)]);
+    assert!(second.exits.is_empty());
     let log = stage.log();
     assert!(
-        log.contains("PM2 error: the daemon ended unexpectedly"),
+        log.contains("the daemon ended unexpectedly") && log.contains("2 applications go on"),
         "{log}"
     );
-    assert!(log.contains("1 applications are ended"), "{log}");
+    daemon.send(Request::Signal { run: 7, signal: 9 });
+    assert!(matches!(daemon.next(), Report::Exited(ended) if ended.run == 7));
+    daemon.crash();
+    let (mut daemon, third) = stage.ready_puppet();
+    assert_eq!(third.running, [(8, other)]);
+    let exits: Vec<_> = third.exits.iter().map(|one| (one.run, one.pid)).collect();
+    assert_eq!(exits, [(7, app)]);
+    assert_eq!(third.exits[0].status.signal(), Some(9));
+    daemon.send(Request::Settled { run: 7 });
+    daemon.crash();
+    let (daemon, fourth) = stage.ready_puppet();
+    assert!(fourth.exits.is_empty(), "{fourth:?}");
     stage.end(daemon, greeting.keeper);
 }
 
@@ -274,18 +279,24 @@ fn a_replacement_that_fails_gives_way_to_the_old_executable_and_no_application_e
     for missing_or_failing in [c"/nonexistent/pm2", c"/bin/false"] {
         daemon.send(Request::Replace {
             program: missing_or_failing.to_owned(),
+            env: vec![],
         });
         daemon.exit();
         let (old, again) = stage.ready_puppet();
         assert_eq!(again.running, [(5, app)]);
+        assert!(again.not_replaced.is_some(), "{again:?}");
         daemon = old;
     }
     let itself = std::env::current_exe().unwrap();
     let program = std::ffi::CString::new(itself.to_str().unwrap()).unwrap();
-    daemon.send(Request::Replace { program });
+    daemon.send(Request::Replace {
+        program,
+        env: vec![c"MARK=1".to_owned()],
+    });
     daemon.exit();
     let (mut daemon, again) = stage.ready_puppet();
     assert_eq!((again.running, again.exits), (vec![(5, app)], vec![]));
+    assert_eq!(again.not_replaced, None);
     daemon.send(Request::Signal { run: 5, signal: 15 });
     assert!(matches!(daemon.next(), Report::Exited(ended) if ended.run == 5));
     stage.end(daemon, greeting.keeper);

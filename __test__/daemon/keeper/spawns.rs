@@ -139,6 +139,7 @@ fn a_spawn_that_fails_says_at_which_stage_and_why() {
             run,
             plan,
             fds: vec![],
+            keep: vec![],
         })));
         let Report::SpawnFailed {
             run: answered,
@@ -171,6 +172,7 @@ fn a_bare_name_is_looked_up_in_the_path_of_the_app() {
             run,
             plan: plan(path),
             fds: vec![],
+            keep: vec![],
         }))
     };
     daemon.send(spawn(1, &c"PATH=/nonexistent".to_owned()));
@@ -231,6 +233,7 @@ fn every_exit_is_reported_once_with_its_code_or_signal() {
             run,
             plan: shell(script),
             fds: vec![],
+            keep: vec![],
         })));
     }
     let (mut pids, mut exits) = (BTreeMap::new(), BTreeMap::new());

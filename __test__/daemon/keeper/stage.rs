@@ -48,6 +48,7 @@ pub(crate) struct Greeting {
     pub(crate) keeper: i32,
     pub(crate) exits: Vec<Ended>,
     pub(crate) running: Vec<(u64, i32)>,
+    pub(crate) not_replaced: Option<String>,
     pub(crate) given: Vec<(String, OwnedFd)>,
 }
 
@@ -202,10 +203,11 @@ impl Puppet {
 
     pub(crate) fn greeting(&mut self) -> Greeting {
         let Report::Hello {
-            version: 1,
+            version: 2,
             keeper,
             exits,
             running,
+            not_replaced,
         } = self.next()
         else {
             panic!("the first report is not Hello")
@@ -218,7 +220,8 @@ impl Puppet {
                     return Greeting {
                         keeper,
                         exits,
-                        running,
+                        running: running.iter().map(|one| (one.run, one.pid)).collect(),
+                        not_replaced,
                         given,
                     };
                 }
@@ -228,7 +231,12 @@ impl Puppet {
     }
 
     pub(crate) fn spawn(&mut self, run: u64, plan: Plan, fds: Vec<Option<OwnedFd>>) -> i32 {
-        self.send(Request::Spawn(Box::new(Spawn { run, plan, fds })));
+        self.send(Request::Spawn(Box::new(Spawn {
+            run,
+            plan,
+            fds,
+            keep: vec![],
+        })));
         match self.next() {
             Report::Spawned { run: answered, pid } if answered == run => pid,
             other => panic!("{other:?} instead of Spawned"),

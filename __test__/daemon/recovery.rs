@@ -1,0 +1,300 @@
+//! A daemon that is killed, again and again, while its apps run.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::helper::{Client, Daemon, is_alive, signal, wait_for};
+
+/// How often the daemon is killed where that is the whole test.
+const KILLS: u32 = 50;
+/// A daemon that was killed is back within this time, on a busy machine.
+const BACK_MAX: Duration = Duration::from_secs(2);
+
+/// A small generator of numbers, so that a failure can be seen again.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+
+    /// Some milliseconds pass.
+    fn pause(&mut self, below_us: u64) {
+        std::thread::sleep(Duration::from_micros(self.roll(below_us)));
+    }
+}
+
+/// Halts a process; it does nothing more when this returns.
+fn stop(pid: i32) {
+    signal(pid, "STOP");
+    wait_for("it to halt", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") T ").then_some(())
+    });
+}
+
+impl Daemon {
+    /// The daemon's pid: the keeper's child that is one.
+    fn daemon_pid(&self) -> Option<i32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.keeper);
+        let children = fs::read_to_string(children).unwrap_or_default();
+        let mut pids = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        pids.find(|pid: &i32| {
+            let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            command.contains("__daemon")
+        })
+    }
+
+    /// Kills the daemon of the moment.
+    fn kill_daemon(&self) {
+        let pid = wait_for("a daemon", || self.daemon_pid());
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .unwrap();
+        wait_for("its end", || (!is_alive(pid)).then_some(()));
+    }
+
+    /// A caller who has been answered.
+    fn new_caller(&self) -> Client {
+        let start = Instant::now();
+        let mut client = self.client();
+        client.ok("ping", json!([{}]));
+        assert!(start.elapsed() < BACK_MAX, "{:?}", start.elapsed());
+        client
+    }
+}
+
+// Protects: the promise. Every line of the app is in its log, it is the same process, and nothing was counted as a restart.
+#[test]
+fn no_line_is_lost_and_no_process_ends_when_the_daemon_is_killed_fifty_times() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let script = "let n = 0; setInterval(() => console.log(n++), 1); process.on('message', m => process.send({ type: 'echo', data: m }));";
+    daemon.start_node(&mut client, "counter", script, &json!({}));
+    let before = client.process("counter");
+    let mut dice = Dice(5);
+    for _ in 0..KILLS {
+        dice.pause(200_000);
+        daemon.kill_daemon();
+    }
+    let mut client = daemon.new_caller();
+    let after = client.process("counter");
+    assert_eq!(after["pid"], before["pid"]);
+    assert_eq!(after["pm2_env"]["restart_time"], 0);
+    assert_eq!(after["pm2_env"]["status"], "online");
+    assert_eq!(
+        after["pm2_env"]["pm_uptime"],
+        before["pm2_env"]["pm_uptime"]
+    );
+    client.ok("stopProcessId", json!([0]));
+    let log = daemon.out_log("counter");
+    let numbers: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(numbers.len() > 1000, "{}", numbers.len());
+    let odd: Vec<_> = numbers
+        .windows(2)
+        .filter(|pair| pair[1] != pair[0] + 1)
+        .collect();
+    assert!(numbers[0] == 0 && odd.is_empty(), "{odd:?}");
+}
+
+// Protects: the channel in both directions, the bus, and callers who were connected.
+#[test]
+fn messages_pass_after_every_kill_and_callers_only_have_to_connect_again() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let script = "setInterval(() => {}, 1000); process.on('message', m => process.send({ type: 'echo', data: m.data }));";
+    daemon.start_node(&mut client, "echo", script, &json!({}));
+    for round in 0..10 {
+        daemon.kill_daemon();
+        assert!(
+            client.frames.next().is_none(),
+            "the old connection has ended"
+        );
+        let mut bus = daemon.bus();
+        client = daemon.new_caller();
+        let packet = json!({"id": 0, "topic": "t", "data": {"round": round}});
+        client.ok("sendDataToProcessId", json!([packet]));
+        let echo = bus.named("echo");
+        assert_eq!(echo["data"]["round"], round);
+    }
+}
+
+// Protects: who calls while there is no daemon waits for the next one and is not refused.
+#[test]
+fn whoever_calls_while_there_is_no_daemon_is_answered_by_the_next() {
+    let daemon = Daemon::start();
+    let pid = daemon.daemon_pid().unwrap();
+    stop(pid);
+    let mut waiting = daemon.client();
+    let id = waiting.send("ping", json!([{}]));
+    signal(pid, "KILL");
+    // The old daemon never accepted this connection, so it is the new one's.
+    assert_eq!(waiting.reply(&id)["args"][0]["msg"], "pong");
+}
+
+// Protects: an exit that nobody was there to see is counted, and acted upon, once.
+#[test]
+fn an_app_that_died_while_there_was_no_daemon_is_restarted_and_counted() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    daemon.start_shell(
+        &mut client,
+        "mortal",
+        "echo up; exec sleep 1000",
+        &json!({}),
+    );
+    wait_for("its line", || {
+        (daemon.out_log("mortal") == "up\n").then_some(())
+    });
+    for round in 1..=5 {
+        let pid = i32::try_from(client.process("mortal")["pid"].as_i64().unwrap()).unwrap();
+        let brain = daemon.daemon_pid().unwrap();
+        stop(brain);
+        signal(pid, "KILL");
+        wait_for("its end", || (!is_alive(pid)).then_some(()));
+        signal(brain, "KILL");
+        client = daemon.new_caller();
+        wait_for("the restart", || {
+            (client.status("mortal") == "online").then_some(())
+        });
+        let process = client.process("mortal");
+        assert_ne!(process["pid"], pid);
+        assert_eq!(process["pm2_env"]["restart_time"], round);
+        wait_for("its line", || {
+            (daemon.out_log("mortal").lines().count() == round + 1).then_some(())
+        });
+    }
+    assert_eq!(daemon.processes().len(), 3, "keeper, daemon and one app");
+}
+
+// Protects: a stop that is under way goes on, with the time it had, and only one signal is sent.
+#[test]
+fn a_stop_under_way_is_completed_by_the_next_daemon() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let text = "trap 'echo asked' INT\necho up\nwhile :; do sleep 0.01; done";
+    let more = json!({"kill_timeout": 1500});
+    daemon.start_shell(&mut client, "stubborn", text, &more);
+    wait_for("its line", || {
+        (daemon.out_log("stubborn") == "up\n").then_some(())
+    });
+    let start = Instant::now();
+    client.send("stopProcessId", json!([0]));
+    wait_for("the signal", || {
+        daemon.out_log("stubborn").contains("asked").then_some(())
+    });
+    daemon.kill_daemon();
+    let mut client = daemon.new_caller();
+    assert_eq!(client.status("stubborn"), "stopping");
+    wait_for("the stop", || {
+        (client.status("stubborn") == "stopped").then_some(())
+    });
+    let took = start.elapsed();
+    assert!((1400..4000).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(daemon.out_log("stubborn"), "up\nasked\n");
+    assert_eq!(daemon.processes().len(), 2, "keeper and daemon");
+}
+
+// Protects: a start of several, a delay before a restart, and `wait_ready`, all under way at once.
+#[test]
+fn starts_and_delays_under_way_are_completed_by_the_next_daemon() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    daemon.start_shell(
+        &mut client,
+        "late",
+        "echo up; exit 1",
+        &json!({"restart_delay": 700}),
+    );
+    let script = daemon.script(
+        "ready.js",
+        "setTimeout(() => process.send('ready'), 600); setInterval(() => {}, 1000)",
+    );
+    let more = json!({"wait_ready": true, "listen_timeout": 20000, "instances": 3});
+    client.send(
+        "prepare",
+        json!([daemon.declaration("ready", "node", &script, &more)]),
+    );
+    wait_for("the first", || {
+        (daemon.processes().len() >= 3).then_some(())
+    });
+    daemon.kill_daemon();
+    let mut client = daemon.new_caller();
+    wait_for("all to be up", || {
+        let list = client.ok("getMonitorData", json!([{}]));
+        let online = |process: &&serde_json::Value| process["pm2_env"]["status"] == "online";
+        (list.as_array().unwrap().iter().filter(online).count() >= 3).then_some(())
+    });
+    wait_for("the restarts", || {
+        (daemon.out_log("late").lines().count() >= 3).then_some(())
+    });
+}
+
+// Protects: what is there is what should be there, whenever the daemon was killed: nothing twice, nothing lost.
+#[test]
+fn kills_at_any_moment_of_start_stop_and_delete_leave_exactly_what_was_asked_for() {
+    let daemon = Daemon::start();
+    let mut dice = Dice(20);
+    let mut client = daemon.client();
+    for round in 0..20 {
+        let name = format!("app{round}");
+        let script = daemon.script("app.sh", "exec sleep 1000");
+        let declaration = daemon.declaration(&name, "/bin/sh", &script, &json!({}));
+        client.send("prepare", json!([declaration]));
+        match round % 4 {
+            0 => {}
+            // Nobody knows what came of the first request; the second one is meant for whatever is there.
+            act => {
+                client = daemon.new_caller();
+                let list = client.ok("getMonitorData", json!([{}]));
+                if let Some(process) = list.as_array().unwrap().last() {
+                    let id = process["pm_id"].clone();
+                    match act {
+                        1 => client.send("stopProcessId", json!([id])),
+                        2 => client.send("restartProcessId", json!([{"id": id}])),
+                        _ => client.send("deleteProcessId", json!([id])),
+                    };
+                }
+            }
+        }
+        dice.pause(8_000);
+        daemon.kill_daemon();
+        client = daemon.new_caller();
+        // Daemons that live for no time at all are taken for a crash loop.
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    wait_for("everything to settle", || {
+        let list = client.ok("getMonitorData", json!([{}]));
+        let list = list.as_array().unwrap().clone();
+        let status = |process: &serde_json::Value| process["pm2_env"]["status"].clone();
+        let is_settled = list.iter().all(|process| {
+            ["online", "stopped"]
+                .iter()
+                .any(|word| status(process) == **word)
+        });
+        let mut pids: Vec<i64> = list
+            .iter()
+            .map(|one| one["pid"].as_i64().unwrap())
+            .collect();
+        pids.retain(|pid| *pid != 0);
+        pids.sort_unstable();
+        let mut there: Vec<i64> = daemon.processes().into_iter().map(i64::from).collect();
+        there.sort_unstable();
+        there.retain(|pid| {
+            *pid != i64::from(daemon.keeper) && Some(*pid) != daemon.daemon_pid().map(i64::from)
+        });
+        (is_settled && pids == there).then_some(())
+    });
+    let log = fs::read_to_string(daemon.path("pm2.log")).unwrap();
+    assert!(!log.contains("without a record"), "{log}");
+}
