@@ -299,6 +299,7 @@ impl Supervisor {
                 process
                     .record
                     .declare("watch", if wanted { "true" } else { "false" });
+                process.rules.watch = wanted;
             }
         }
         success(if is_unchanged {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Measured, Pid, PmId, RunId, Status, Ticket, is_truthy};
+use crate::model::{Measured, Pid, PmId, RunId, Status, Ticket};
 
 use super::life::State;
 use super::process::{Process, Step};
@@ -148,9 +148,6 @@ impl Supervisor {
             return;
         }
         let name = process.name().to_owned();
-        out.push(log(format!(
-            "Change detected on path {path} for app {name} - restarting"
-        )));
         let meant: Vec<PmId> = self
             .fleet
             .named(&name)
@@ -161,6 +158,13 @@ impl Supervisor {
             })
             .map(Process::id)
             .collect();
+        // Several instances watch the same files; what they wait for is one restart.
+        if meant.is_empty() {
+            return;
+        }
+        out.push(log(format!(
+            "Change detected on path {path} for app {name} - restarting"
+        )));
         for id in meant {
             let (id, env) = (id.into(), None);
             self.call(now, Ticket::OWN, Call::Restart { id, env }, out);
@@ -214,11 +218,14 @@ impl Supervisor {
 
 impl Process {
     /// Whether changes of files are to restart it.
+    pub(super) fn is_watching(&self) -> bool {
+        self.rules.watch
+    }
+
+    /// Its latest run, if files are to be watched: since then its declaration has not changed. What never ran is not watched.
     #[must_use]
-    pub fn is_watching(&self) -> bool {
-        self.record
-            .declared("watch")
-            .is_some_and(|raw| is_truthy(&raw))
+    pub fn watched_run(&self) -> Option<RunId> {
+        self.last_run.or(self.run()).filter(|_| self.rules.watch)
     }
 }
 

@@ -29,6 +29,7 @@ mod socket;
 mod sockets;
 mod start;
 mod stops;
+mod watch;
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -39,7 +40,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio::sync::watch as latest;
 use tokio::task::{JoinSet, LocalSet};
 
 use self::link::{Link, LinkError};
@@ -127,7 +129,7 @@ async fn serve(
     let shared = Shared::new();
     let (commands, commands_out) = mpsc::channel(pilot::COMMANDS_MAX);
     let (reports, reports_out) = mpsc::channel(pilot::REPORTS_MAX);
-    let (closing, left) = watch::channel(false);
+    let (closing, left) = latest::channel(false);
     let server = Server {
         shared: Rc::clone(&shared),
         commands,
@@ -208,7 +210,7 @@ fn bind(
 /// Gives peers what they are owed, closes the sockets and removes their files.
 async fn leave(
     shared: &Shared,
-    closing: &watch::Sender<bool>,
+    closing: &latest::Sender<bool>,
     tasks: Rc<RefCell<JoinSet<()>>>,
     home: &Home,
 ) {

@@ -25,6 +25,7 @@ use super::runs::{RunRecord, Settled};
 use super::shared::Shared;
 use super::sockets::Sockets;
 use super::stops::{Ending, Stops};
+use super::watch::Watches;
 use crate::core::{Call, Input, Supervisor};
 use crate::host::paths::Home;
 use crate::host::usage::Sampler;
@@ -86,6 +87,7 @@ pub(crate) struct Pilot {
     pub(super) settled: Vec<Settled>,
     logs_retry_at: Option<Duration>,
     pub(super) memory: MemoryWatch,
+    pub(super) watches: Watches,
 }
 
 /// What a pilot is made of.
@@ -180,6 +182,7 @@ impl Pilot {
             settled: Vec::new(),
             logs_retry_at: None,
             memory: MemoryWatch::default(),
+            watches: Watches::default(),
         }
     }
 
@@ -250,11 +253,12 @@ impl Pilot {
         keeper: &mut VecDeque<Report>,
     ) -> Result<(), LinkError> {
         let pause = self.pause();
-        let (mut report, mut command) = (None, None);
+        let (mut report, mut command, mut change) = (None, None, None);
         tokio::select! {
             received = self.link.receive(keeper) => received?,
             received = ears.reports.recv() => report = received,
             received = ears.commands.recv() => command = received,
+            received = self.watches.hear() => change = received,
             () = tokio::time::sleep(pause) => {}
         }
         if let Some(report) = report {
@@ -262,6 +266,10 @@ impl Pilot {
         }
         if let Some(command) = command {
             self.obey(command);
+        }
+        if let Some(change) = change {
+            self.watches
+                .heard(change, Shared::now().mono, &self.journal);
         }
         while self.run_tasks.try_join_next().is_some() {}
         Ok(())
@@ -276,6 +284,7 @@ impl Pilot {
             self.stops.deadline(),
             self.logs_retry_at,
             self.memory.deadline(),
+            self.watches.deadline(),
         ];
         let next = deadlines.into_iter().flatten().min();
         next.map_or(IDLE, |next| next.saturating_sub(Shared::now().mono))
@@ -292,6 +301,7 @@ impl Pilot {
             self.inputs.push_back(Input::Timeout);
         }
         self.look_at_memory(now.mono);
+        self.look_at_files(now.mono);
         loop {
             let mut wanted = Vec::new();
             while let Some(input) = self.inputs.pop_front() {
@@ -313,6 +323,7 @@ impl Pilot {
         }
         self.look_after_logs(now.mono);
         self.memory.plan(now.mono, &self.supervisor);
+        self.watches.sync(&self.supervisor, &self.journal);
     }
 
     /// Writes down what has changed.

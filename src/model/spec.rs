@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{Members, as_text};
+use super::json::{Members, as_text, is_truthy};
 use super::{Backoff, RestartPolicy};
 
 /// A declaration has a member that cannot be used.
@@ -106,6 +106,9 @@ pub struct Rules {
     /// `cron_restart`: the pattern.
     #[serde(default)]
     pub cron: Option<Box<str>>,
+    /// `watch`: changed files restart it. Which files is not the core's business.
+    #[serde(default)]
+    pub watch: bool,
 }
 
 impl ProcessSpec {
@@ -198,6 +201,7 @@ impl Rules {
                 .scalar("cron_restart")?
                 .filter(|pattern| pattern != "0" && pattern != "false")
                 .map(Into::into),
+            watch: read.raw("watch").is_some_and(is_truthy),
         })
     }
 }

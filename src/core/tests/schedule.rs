@@ -185,7 +185,6 @@ fn a_changed_file_restarts_the_app() {
         log App [app:0] starting in -fork mode-
         spawn 0 as run 0
         > changed 0 /srv/a.js
-        log Change detected on path /srv/a.js for app app - restarting
         > spawned 20
         pid file /p/app-0.pid 20
         event online of 0, launching

@@ -1,0 +1,216 @@
+'use strict';
+
+/* `watch` and what goes with it: what counts as a change, what is ignored, how often it restarts, when it ends. */
+
+const fs = require('node:fs');
+const path = require('node:path');
+const { sandbox, until } = require('../api/helper.js');
+
+const box = sandbox();
+const WATCHED = { name: 'w', watch: true, kill_timeout: 500 };
+
+async function restarts(name = 'w') {
+  const [found] = await box.call('describe', name);
+  return found.pm2_env.restart_time;
+}
+
+async function record() {
+  return (await box.call('describe', 'w'))[0].pm2_env;
+}
+
+const log = () => box.read('h/pm2.log');
+
+/** Starts an app in a folder of its own (the home must not be watched) and waits until the folder is watched. */
+async function startWatched(options) {
+  const script = box.write('app/app.js', 'setInterval(() => {}, 1000);');
+  await box.call('start', { ...WATCHED, script, cwd: path.dirname(script), ...options });
+  await until(() => log().includes('[Watch] Start watching w'), 'watching');
+  await watching();
+}
+
+/** The walk is done when the daemon has nothing more to add. */
+async function watching() {
+  const pid = Number(fs.readdirSync('/proc').find((each) => isDaemon(each)));
+  let before = -1;
+  await until(() => {
+    const now = inotify(pid);
+    const isSettled = now === before;
+    before = now;
+    return isSettled;
+  }, 'the end of the walk');
+}
+
+function isDaemon(pid) {
+  try {
+    return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`__daemon\0${box.home}`);
+  } catch {
+    return false;
+  }
+}
+
+function inotify(pid) {
+  let count = 0;
+  for (const fd of fs.readdirSync(`/proc/${pid}/fdinfo`)) {
+    try {
+      count += fs.readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8').split('inotify wd:').length - 1;
+    } catch {
+      // Closed meanwhile.
+    }
+  }
+  return count;
+}
+
+const quiet = (ms = 700) => new Promise((resolve) => setTimeout(resolve, ms));
+const restarted = (count) => until(async () => (await restarts()) >= count, `restart ${count}`);
+
+test('a changed, a new, a removed and a renamed file each restart the app', async () => {
+  await startWatched();
+  box.write('app/app.js', 'setInterval(() => {}, 999);');
+  await restarted(1);
+  expect(log()).toContain(`Change detected on path ${path.join(box.folder, 'app/app.js')} for app w - restarting`);
+  const file = box.write('app/new.txt', 'x');
+  await restarted(2);
+  await quiet(300);
+  fs.renameSync(file, path.join(box.folder, 'app/other.txt'));
+  await restarted(3);
+  await quiet(300);
+  fs.unlinkSync(path.join(box.folder, 'app/other.txt'));
+  await restarted(4);
+  expect((await record()).watch).toBe(true);
+});
+
+test('a burst of changes restarts once', async () => {
+  await startWatched();
+  for (let index = 0; index < 200; index += 1) box.write(`app/f${index}`, 'x');
+  await restarted(1);
+  await quiet();
+  expect(await restarts()).toBe(1);
+});
+
+test('folders that come later are watched, and what a link leads to', async () => {
+  const outside = path.dirname(box.write('outside/a.js', '1'));
+  fs.mkdirSync(path.join(box.folder, 'app'), { recursive: true });
+  fs.symlinkSync(outside, path.join(box.folder, 'app/link'));
+  fs.symlinkSync(path.join(box.folder, 'app'), path.join(outside, 'loop'));
+  await startWatched();
+  box.write('outside/a.js', '2');
+  await restarted(1);
+  fs.mkdirSync(path.join(box.folder, 'app/later'));
+  await restarted(2);
+  await quiet(300);
+  box.write('app/later/deep/x.js', '1');
+  await restarted(3);
+});
+
+test('dots and node_modules are ignored when nothing is said, and links when watch_options says so', async () => {
+  const outside = path.dirname(box.write('outside/a.js', '1'));
+  fs.mkdirSync(path.join(box.folder, 'app/node_modules'), { recursive: true });
+  fs.symlinkSync(outside, path.join(box.folder, 'app/link'));
+  await startWatched({ watch_options: { followSymlinks: false } });
+  box.write('app/.env', 'x');
+  box.write('app/node_modules/m/index.js', 'x');
+  box.write('outside/a.js', '2');
+  await quiet();
+  expect(await restarts()).toBe(0);
+});
+
+test('ignore_watch takes paths, globs and the text of regular expressions', async () => {
+  for (const folder of ['logs', 'tmp', 'src']) fs.mkdirSync(path.join(box.folder, 'app', folder), { recursive: true });
+  await startWatched({ ignore_watch: ['logs', '**/*.tmp', '\\.cache$'] });
+  expect((await record()).ignore_watch).toEqual(['logs', '**/*.tmp', '\\.cache$']);
+  box.write('app/logs/a/b.log', 'x');
+  box.write('app/src/x.tmp', 'x');
+  box.write('app/src/x.cache', 'x');
+  await quiet();
+  expect(await restarts()).toBe(0);
+  box.write('app/src/x.js', 'x');
+  await restarted(1);
+});
+
+test('watch takes paths and globs', async () => {
+  for (const folder of ['server', 'client', 'lib']) fs.mkdirSync(path.join(box.folder, 'app', folder), { recursive: true });
+  await startWatched({ watch: ['server', 'lib/*.js'] });
+  expect((await record()).watch).toEqual(['server', 'lib/*.js']);
+  box.write('app/client/x.js', 'x');
+  box.write('app/lib/x.css', 'x');
+  await quiet();
+  expect(await restarts()).toBe(0);
+  box.write('app/lib/x.js', 'x');
+  await restarted(1);
+  await quiet(300);
+  box.write('app/server/x', 'x');
+  await restarted(2);
+});
+
+test('watch_delay waits', async () => {
+  await startWatched({ watch_delay: 800 });
+  const start = Date.now();
+  box.write('app/x', 'x');
+  await restarted(1);
+  expect(Date.now() - start).toBeGreaterThanOrEqual(800);
+});
+
+test('files can be polled where the file system reports nothing', async () => {
+  await startWatched({ watch_options: { usePolling: true, interval: 50 } });
+  await quiet(300);
+  box.write('app/x', 'x');
+  await restarted(1);
+});
+
+test('an app that was given up is started by a change', async () => {
+  await startWatched({ autorestart: false });
+  box.write('app/app.js', 'syntax error');
+  await until(async () => (await record()).status === 'stopped', 'the end');
+  box.write('app/app.js', 'setInterval(() => {}, 1000);');
+  await until(async () => (await record()).status === 'online', 'a start');
+});
+
+test('stop ends watching, restart can begin it, and nobody watches costs nothing', async () => {
+  await startWatched();
+  const threads = () =>
+    fs
+      .readdirSync('/proc')
+      .filter(isDaemon)
+      .map((pid) => fs.readdirSync(`/proc/${pid}/task`).length);
+  expect(threads()[0]).toBeGreaterThan(1);
+  await box.call('stop', 'w');
+  expect((await record()).watch).toBe(false);
+  await until(() => threads()[0] === 1, 'the end of the threads');
+  await box.call('restart', 'w');
+  box.write('app/x', 'x');
+  await quiet();
+  expect(await restarts()).toBe(0);
+  await box.call('restart', 'w', { watch: true });
+  const before = await restarts();
+  await watching();
+  box.write('app/x', 'y');
+  await restarted(before + 1);
+  expect(log()).toContain('[Watch] Stop watching w');
+});
+
+test('startWatch, stopWatch and toggleWatch switch it', async () => {
+  const script = box.write('app/app.js', 'setInterval(() => {}, 1000);');
+  await box.call('start', { ...WATCHED, script, cwd: path.dirname(script), watch: false });
+  const remote = (...args) => new Promise((resolve) => box.pm2.Client[args[0]](...args.slice(1), resolve));
+  const isOn = async () => (await record()).watch;
+  await remote('startWatch', 'restartProcessId', { id: 0 });
+  expect(await isOn()).toBe(true);
+  await until(() => log().includes('[Watch] Start watching w'), 'watching');
+  await watching();
+  box.write('app/x', 'x');
+  await restarted(1);
+  await remote('toggleWatch', 'restartProcessId', { id: 0 });
+  expect(await isOn()).toBe(false);
+  await remote('toggleWatch', 'restartProcessId', { id: 0 });
+  expect(await isOn()).toBe(true);
+  await remote('stopWatch', 'stopProcessId', 0);
+  expect(await isOn()).toBe(false);
+});
+
+test('a path that cannot be watched is said in the log, and the app runs', async () => {
+  const script = box.write('app/app.js', 'setInterval(() => {}, 1000);');
+  await box.call('start', { ...WATCHED, script, watch: ['/nowhere/at/all'] });
+  await until(() => log().includes('[Watch] w: failed to watch /nowhere/at'), 'the complaint');
+  expect((await record()).status).toBe('online');
+  expect(await restarts()).toBe(0);
+});
