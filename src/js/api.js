@@ -1,6 +1,8 @@
 'use strict';
 
 const path = require('node:path');
+const { Client } = require('./client.js');
+const constants = require('./constants.js');
 const { defaultHome } = require('./paths.js');
 const { badArgument, settle } = require('./settle.js');
 
@@ -34,9 +36,9 @@ class API {
     this.secret_key = env.KEYMETRICS_SECRET || env.PM2_SECRET_KEY || env.SECRET_KEY || secret_key || null;
     this.machine_name = env.INSTANCE_NAME || env.MACHINE_NAME || env.PM2_MACHINE_NAME || machine_name || null;
     this.cwd = cwd ? path.resolve(cwd) : process.cwd();
-    // Loading the package must cost nothing, so what reads files or needs the native half waits until it is looked at.
-    later(this, '_conf', () => require('./constants.js')(this.pm2_home));
-    later(this, 'Client', () => makeClient(this));
+    this._conf = constants(this.pm2_home);
+    this.Client = makeClient(this);
+    // Loading the package must cost little, so what reads a file waits until it is looked at.
     later(this, 'pm2_configuration', () => readConfiguration(this._conf.PM2_MODULE_CONF_FILE));
     this.gl_interact_infos = null;
     this.gl_is_km_linked = false;
@@ -342,7 +344,6 @@ function home(given, independent) {
 }
 
 function makeClient(api) {
-  const { Client } = require('./client.js');
   const client = new Client({ conf: api._conf, pm2_home: api.pm2_home, daemon_mode: api.daemon_mode });
   const { public_key, secret_key, machine_name } = api;
   return Object.assign(client, { public_key, secret_key, machine_name });

@@ -1,6 +1,7 @@
 'use strict';
 
-const assert = require('node:assert');
+/** Loaded with the package, so that the first call is quick; if it cannot be, that is for the first call to say, not for `require`. */
+const native = loadNative();
 
 /** Kinds of message that the native half sends. */
 const OK = 0;
@@ -94,7 +95,8 @@ class Session {
   isTied = false;
 
   constructor(home) {
-    const { Connection, executable } = require('../../native.js');
+    if (native.problem !== undefined) throw native.problem;
+    const { Connection, executable } = native;
     const env = {};
     for (const [name, value] of Object.entries(process.env)) if (name.startsWith('PM2_')) env[name] = value;
     const config = { home, executable, env };
@@ -213,7 +215,6 @@ class Session {
       this.#retry();
       return;
     }
-    assert(status === OK || status === FAILED, 'an answer is a value or an error');
     const request = this.#pending.get(id);
     if (request === undefined) return;
     this.#pending.delete(id);
@@ -253,6 +254,14 @@ class Session {
     this.#isHeld = isDue;
     if (isDue) this.#native.ref();
     else this.#native.unref();
+  }
+}
+
+function loadNative() {
+  try {
+    return require('../../native.js');
+  } catch (problem) {
+    return { problem };
   }
 }
 
