@@ -18,6 +18,7 @@ use super::ends::{OurEnds, Share};
 use super::lines::{Chunk, RunLog, Stream};
 use super::outgoing::{Outgoing, OutgoingFull};
 use super::runs::Prepared;
+use super::scratch::{Leftover, SCRATCH_BYTES, Source};
 use super::shared::{Shared, watch};
 use crate::host::handles;
 use crate::model::{AppMessage, Exit, JsonText, RunId, SocketId};
@@ -130,6 +131,7 @@ pub(crate) struct Run {
     is_over: bool,
     /// Somebody else held its output when the app ended.
     was_open: bool,
+    leftover: Option<Box<Leftover>>,
 }
 
 impl fmt::Debug for Run {
@@ -171,6 +173,7 @@ impl Run {
             log,
             log_prefix,
             prefix,
+            leftover,
         } = prepared;
         let OurEnds {
             stdin,
@@ -201,12 +204,16 @@ impl Run {
             prefix: prefix.into(),
             is_over: false,
             was_open: false,
+            leftover,
         };
         Ok((run, child))
     }
 
     /// Reads and writes until the app has ended and nobody holds its output any more.
     pub(crate) async fn serve(mut self) {
+        if let Some(leftover) = self.leftover.take() {
+            self.finish_leftover(*leftover).await;
+        }
         while self.out.is_some() || self.err.is_some() || self.ipc.is_some() {
             let read = match self.woken().await {
                 Woke::Out => self.read_output(Stream::Out),
@@ -287,6 +294,28 @@ impl Run {
         let _unheard = self.reports.send(report).await;
     }
 
+    /// Does what an earlier daemon did not live to do.
+    async fn finish_leftover(&mut self, leftover: Leftover) {
+        let Leftover {
+            source,
+            bytes,
+            stored_at,
+            ..
+        } = leftover;
+        let stream = match source {
+            Source::Out => Stream::Out,
+            Source::Err => Stream::Err,
+            Source::Ipc => {
+                self.decoder.push(&bytes);
+                return self.take_lines().await;
+            }
+        };
+        let stored = stored_at.map_or(0, |before| self.log.stored(stream, &bytes, before));
+        if stored < bytes.len() {
+            self.log_chunk(stream, &bytes[stored..], bytes.len() == SCRATCH_BYTES);
+        }
+    }
+
     fn read_output(&mut self, stream: Stream) -> Read {
         let mut budget = usize::MAX;
         for _ in 0..READS_PER_TURN {
@@ -300,32 +329,41 @@ impl Run {
 
     fn read_some(&mut self, stream: Stream, budget: &mut usize) -> Read {
         let shared = Rc::clone(&self.shared);
-        let mut scratch = shared.scratch.borrow_mut();
+        let mut scratch = shared.output.borrow_mut();
         let fd = match stream {
             Stream::Out => &mut self.out,
             Stream::Err => &mut self.err,
         };
         let Some(open) = fd else { return Read::Closed };
+        let source = match stream {
+            Stream::Out => Source::Out,
+            Stream::Err => Source::Err,
+        };
         let read = open.try_io(Interest::READABLE, |fd| {
-            nix::unistd::read(fd, &mut scratch).map_err(io::Error::from)
+            nix::unistd::read(fd, scratch.begin(self.id, source)).map_err(io::Error::from)
         });
         match read {
             Ok(0) => {
+                scratch.done(0);
                 *fd = None;
                 self.log_chunk(stream, &[], false);
                 Read::Closed
             }
             Ok(length) => {
                 *budget = budget.saturating_sub(length);
-                let is_cut = length == scratch.len();
-                self.log_chunk(stream, &scratch[..length], is_cut);
+                let is_cut = length == SCRATCH_BYTES;
+                let bytes = scratch.store(length, self.log.length(stream));
+                self.log_chunk(stream, bytes, is_cut);
+                scratch.done(length);
                 Read::More
             }
             Err(error) if is_passing(&error) => {
+                scratch.done(0);
                 self.log_chunk(stream, &[], true);
                 Read::Empty
             }
             Err(_) => {
+                scratch.done(0);
                 *fd = None;
                 Read::Closed
             }
@@ -353,14 +391,16 @@ impl Run {
                 return Read::Closed;
             };
             let read = {
-                let mut scratch = self.shared.scratch.borrow_mut();
+                let mut scratch = self.shared.output.borrow_mut();
                 let handles = &mut self.handles;
                 let read = open.try_io(Interest::READABLE, |fd| {
-                    handles::receive_with_fds(fd.as_fd(), &mut scratch, handles)
+                    let bytes = scratch.begin(self.id, Source::Ipc);
+                    handles::receive_with_fds(fd.as_fd(), bytes, handles)
                 });
                 if let Ok(length) = read {
-                    self.decoder.push(&scratch[..length]);
+                    self.decoder.push(scratch.read(length));
                 }
+                scratch.done(*read.as_ref().unwrap_or(&0));
                 read
             };
             match read {

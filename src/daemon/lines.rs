@@ -156,6 +156,26 @@ impl RunLog {
         is_heard.then_some(text)
     }
 
+    /// How long a stream's own file is now; 0 if it has none.
+    pub(crate) fn length(&self, stream: Stream) -> u64 {
+        let own = self.files[stream as usize]
+            .as_ref()
+            .or(self.combined.as_ref());
+        own.map_or(0, |file| file.length())
+    }
+
+    /// How many of these bytes an earlier daemon stored that died while it did so. `before` is how long the file was.
+    pub(crate) fn stored(&self, stream: Stream, bytes: &[u8], before: u64) -> usize {
+        let now = self.length(stream);
+        let written = usize::try_from(now.saturating_sub(before)).unwrap_or(usize::MAX);
+        match self.format {
+            Format::Raw => written.min(bytes.len()),
+            // What was written is longer than what was read, and one write.
+            Format::Dated(_) | Format::Json(_) if written > 0 => bytes.len(),
+            Format::Dated(_) | Format::Json(_) => 0,
+        }
+    }
+
     fn store(&self, stream: Stream, bytes: &[u8]) {
         if bytes.is_empty() {
             return;

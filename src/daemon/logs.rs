@@ -126,6 +126,13 @@ impl LogFile {
         }
     }
 
+    /// How long the file is; 0 if it cannot be had.
+    pub(crate) fn length(&self) -> u64 {
+        let state = self.state.borrow();
+        let file = state.file.as_ref().and_then(|file| file.metadata().ok());
+        file.map_or(0, |file| file.len())
+    }
+
     fn owes(&self) -> bool {
         let state = self.state.borrow();
         !state.pending.is_empty() || state.lost_bytes > 0

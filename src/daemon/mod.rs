@@ -22,6 +22,7 @@ mod records;
 mod recovery;
 mod report;
 mod runs;
+mod scratch;
 mod server;
 mod several;
 mod shared;
@@ -126,7 +127,8 @@ async fn serve(
     let (supervisor, complaints) = recovery::supervisor(frozen);
 
     setup.install_preload()?;
-    let shared = Shared::new();
+    let scratch = hello.scratch(&mut link)?;
+    let shared = Shared::new(scratch);
     let (commands, commands_out) = mpsc::channel(pilot::COMMANDS_MAX);
     let (reports, reports_out) = mpsc::channel(pilot::REPORTS_MAX);
     let (closing, left) = latest::channel(false);
@@ -156,8 +158,9 @@ async fn serve(
     let success = serde_json::json!({
         "online": true, "success": true, "pid": keeper, "pm2_version": COMPATIBLE_VERSION,
     });
-    tell(ready, &success.to_string());
+    // First the keeper: whoever has read the line may kill us and be served all the same.
     pilot.link.send(Request::Ready)?;
+    tell(ready, &success.to_string());
     pilot.records.let_other_go()?;
     // Most of what a start touches is never needed again.
     process::trim_memory();

@@ -150,6 +150,7 @@ impl Pilot {
             log,
             log_prefix,
             prefix: prefix.clone(),
+            leftover: None,
         };
         let record = RunRecord {
             stage: Stage::Spawning(Box::new(prepared)),

@@ -12,6 +12,7 @@ use super::link::Link;
 use super::pilot::Pilot;
 use super::records::{Frozen, KEYS, Records};
 use super::runs::{Prepared, RunRecord, Stage, exit_of};
+use super::scratch::{self, Leftover, Scratch};
 use super::shared::Shared;
 use super::sockets;
 use super::start;
@@ -36,6 +37,8 @@ pub(crate) struct Hello {
     stored: HashMap<String, OwnedFd>,
     /// What came in the same breath as the last of these.
     early: VecDeque<Report>,
+    /// What an earlier daemon had read of an app and not finished with.
+    leftover: Option<Leftover>,
 }
 
 impl Hello {
@@ -103,6 +106,18 @@ impl Hello {
             }
         }
         Ok((records, frozen))
+    }
+
+    /// What apps' output is read into; a new one is handed to the keeper.
+    pub(crate) fn scratch(&mut self, link: &mut Link) -> Result<Scratch, DaemonError> {
+        let (scratch, leftover, is_new) = Scratch::open(self.take(scratch::KEY))?;
+        self.leftover = leftover;
+        if is_new {
+            let key = scratch::KEY.to_owned();
+            let fd = scratch.copy()?;
+            link.send(Request::Store { key, fd })?;
+        }
+        Ok(scratch)
     }
 
     /// The first run number that the keeper has not seen.
@@ -268,6 +283,10 @@ impl Pilot {
             log,
             log_prefix,
             prefix: prefix.clone(),
+            leftover: hello
+                .leftover
+                .take_if(|leftover| leftover.run == run)
+                .map(Box::new),
         };
         let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
         let record = RunRecord {

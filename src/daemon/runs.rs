@@ -5,6 +5,7 @@ use super::ends::OurEnds;
 use super::launch;
 use super::lines::RunLog;
 use super::pilot::Pilot;
+use super::scratch::Leftover;
 use crate::core::Input;
 use crate::host::tree::Identity;
 use crate::keeper::proto::{Report, Request};
@@ -52,6 +53,8 @@ pub(crate) struct Prepared {
     pub(super) log_prefix: String,
     /// What the keeper's keys of the descriptors begin with.
     pub(super) prefix: String,
+    /// What an earlier daemon had read of it and not finished with.
+    pub(super) leftover: Option<Box<Leftover>>,
 }
 
 impl Pilot {

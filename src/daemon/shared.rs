@@ -13,10 +13,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::bus::Bus;
 use super::logs::Logs;
+use super::scratch::{SCRATCH_BYTES, Scratch};
 use crate::core::Now;
-
-/// One read. A pipe's whole capacity would be read in sixteen of these; larger ones measure no faster.
-pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// The tasks' common ground. Everything in it is used without waiting, so one thread shares it without a lock.
 pub(crate) struct Shared {
@@ -24,14 +22,17 @@ pub(crate) struct Shared {
     pub(crate) bus: Rc<Bus>,
     /// Every open log file.
     pub(crate) logs: Rc<Logs>,
-    /// Whoever reads, reads into this, and is done with it before anybody else runs.
+    /// What apps write is read into this, and done with before anybody else runs.
+    pub(crate) output: RefCell<Scratch>,
+    /// What peers write is read into this, likewise.
     pub(crate) scratch: RefCell<Box<[u8]>>,
 }
 
 impl Shared {
     /// A quiet bus, no files.
-    pub(crate) fn new() -> Rc<Self> {
+    pub(crate) fn new(output: Scratch) -> Rc<Self> {
         Rc::new(Self {
+            output: RefCell::new(output),
             bus: Rc::default(),
             logs: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),

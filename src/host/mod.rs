@@ -11,6 +11,7 @@ pub mod files;
 pub mod handles;
 pub mod install;
 pub mod listen;
+pub mod memory;
 pub mod paths;
 mod proc_stat;
 pub mod process;

@@ -42,7 +42,7 @@ pub enum Request {
         /// The daemon's [`VERSION`].
         version: u32,
     },
-    /// Both sockets are bound and served; the ready line has been written.
+    /// Both sockets are bound and served; the ready line comes next.
     Ready,
     /// Start a process.
     Spawn(Box<Spawn>),
