@@ -130,7 +130,11 @@ fn prepare_list_stop_restart_and_delete_have_the_recorded_shape() {
     ];
     assert_members(&process["pm2_env"], &recorded["pm2_env"], &of_this_machine);
     assert_eq!(process["pid"], started[0]["pid"]);
-    assert!(process["monit"]["memory"].as_u64().unwrap() > 1_000_000);
+    // Right after its exec a process has hardly any memory yet.
+    super::helper::wait_for("a sample of its memory", || {
+        let memory = client.process("web app")["monit"]["memory"].as_u64()?;
+        (memory > 1_000_000).then_some(())
+    });
 
     let stopped = client.ok("stopProcessId", json!(["0"]));
     assert_eq!(
