@@ -89,6 +89,24 @@ fn an_app_that_never_reads_its_channel_is_an_error_to_the_sender() {
     assert_eq!(client.status("deaf"), "online");
 }
 
+// Protects: an app that has disconnected is not told things that nobody will ever read.
+#[test]
+fn an_app_that_has_disconnected_cannot_be_sent_anything() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let text = "process.disconnect(); setInterval(() => {}, 1000)";
+    daemon.start_node(&mut client, "gone", text, &json!({}));
+    let packet = json!([{"id": 0, "topic": "t", "data": 1}]);
+    let error = wait_for("an error", || {
+        client
+            .call("sendDataToProcessId", packet.clone())
+            .get("error")
+            .cloned()
+    });
+    assert_eq!(error, "the process has closed its channel");
+    assert_eq!(client.status("gone"), "online");
+}
+
 // Protects: `pm2 send`.
 #[test]
 fn a_line_reaches_stdin() {

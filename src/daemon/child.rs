@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::ends::{OurEnds, Share};
 use super::lines::{Chunk, RunLog, Stream};
-use super::outgoing::{Outgoing, OutgoingFull};
+use super::outgoing::{Outgoing, OutgoingError};
 use super::runs::Prepared;
 use super::scratch::{Leftover, SCRATCH_BYTES, Source};
 use super::shared::{Shared, watch};
@@ -85,21 +85,21 @@ impl Child {
     }
 
     /// Queues one line, line feed included, for the app's channel.
-    pub(crate) fn send(&self, line: Vec<u8>) -> Result<(), OutgoingFull> {
+    pub(crate) fn send(&self, line: Vec<u8>) -> Result<(), OutgoingError> {
         self.state.to_ipc.borrow_mut().push(line)?;
         self.state.wake.notify_one();
         Ok(())
     }
 
     /// The same for a line that brings a descriptor.
-    pub(crate) fn send_with(&self, line: Vec<u8>, fd: OwnedFd) -> Result<(), OutgoingFull> {
+    pub(crate) fn send_with(&self, line: Vec<u8>, fd: OwnedFd) -> Result<(), OutgoingError> {
         self.state.to_ipc.borrow_mut().push_with(line, Some(fd))?;
         self.state.wake.notify_one();
         Ok(())
     }
 
     /// Queues text for the app's stdin.
-    pub(crate) fn write_stdin(&self, text: Vec<u8>) -> Result<(), OutgoingFull> {
+    pub(crate) fn write_stdin(&self, text: Vec<u8>) -> Result<(), OutgoingError> {
         self.state.to_stdin.borrow_mut().push(text)?;
         self.state.wake.notify_one();
         Ok(())
@@ -280,7 +280,7 @@ impl Run {
             self.log_chunk(stream, &[], false);
         }
         while self.read_ipc(READS_PER_TURN).await == Read::More {}
-        self.ipc = None;
+        self.close_ipc();
         self.stdin = None;
         self.handles = Vec::new();
         self.decoder = ipc::Decoder::default();
@@ -405,7 +405,7 @@ impl Run {
             };
             match read {
                 Ok(0) => {
-                    self.ipc = None;
+                    self.close_ipc();
                     if !self.is_ending {
                         let report = ChildReport::Disconnected(self.id);
                         let _unheard = self.reports.send(report).await;
@@ -417,12 +417,17 @@ impl Run {
                 Err(error) => {
                     self.complain(format!("lost the IPC channel: {error}"))
                         .await;
-                    self.ipc = None;
+                    self.close_ipc();
                     return Read::Closed;
                 }
             }
         }
         Read::More
+    }
+
+    fn close_ipc(&mut self) {
+        self.ipc = None;
+        self.state.to_ipc.borrow_mut().close();
     }
 
     async fn take_lines(&mut self) {
@@ -473,7 +478,7 @@ impl Run {
             });
             if written.is_err_and(|error| !is_passing(&error)) {
                 // The app closed its end. What it wrote before is still read.
-                *self.state.to_ipc.borrow_mut() = Outgoing::default();
+                self.state.to_ipc.borrow_mut().close();
             }
         }
         if let Some(stdin) = &self.stdin {
@@ -483,7 +488,7 @@ impl Run {
                 })
             });
             if written.is_err_and(|error| !is_passing(&error)) {
-                *self.state.to_stdin.borrow_mut() = Outgoing::default();
+                self.state.to_stdin.borrow_mut().close();
             }
         }
     }

@@ -7,10 +7,16 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 /// What may wait for an app that does not read its channel, or its stdin.
 const OUTGOING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What goes to an app that has not read it yet is full.
-#[derive(Debug, thiserror::Error)]
-#[error("the process does not read what it is sent")]
-pub(crate) struct OutgoingFull;
+/// Why an app cannot be sent anything more.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum OutgoingError {
+    /// Too much of what it was sent before is still waiting.
+    #[error("the process does not read what it is sent")]
+    Full,
+    /// It closed its end, as `process.disconnect()` does.
+    #[error("the process has closed its channel")]
+    Closed,
+}
 
 /// Bytes on their way to an app. The first entry may have been sent in part.
 #[derive(Default)]
@@ -18,6 +24,7 @@ pub(crate) struct Outgoing {
     parts: VecDeque<Part>,
     sent_of_first: usize,
     bytes: usize,
+    is_closed: bool,
 }
 
 /// Some bytes, and the descriptor that goes with the first of them.
@@ -28,7 +35,7 @@ struct Part {
 
 impl Outgoing {
     /// Queues a part behind the others.
-    pub(crate) fn push(&mut self, part: Vec<u8>) -> Result<(), OutgoingFull> {
+    pub(crate) fn push(&mut self, part: Vec<u8>) -> Result<(), OutgoingError> {
         self.push_with(part, None)
     }
 
@@ -37,14 +44,25 @@ impl Outgoing {
         &mut self,
         bytes: Vec<u8>,
         fd: Option<OwnedFd>,
-    ) -> Result<(), OutgoingFull> {
+    ) -> Result<(), OutgoingError> {
+        if self.is_closed {
+            return Err(OutgoingError::Closed);
+        }
         // One message of any size may wait alone, or it could never be sent.
         if self.bytes > 0 && self.bytes + bytes.len() > OUTGOING_BYTES_MAX {
-            return Err(OutgoingFull);
+            return Err(OutgoingError::Full);
         }
         self.bytes += bytes.len();
         self.parts.push_back(Part { bytes, fd });
         Ok(())
+    }
+
+    /// Drops what waits, and takes nothing more.
+    pub(crate) fn close(&mut self) {
+        *self = Self {
+            is_closed: true,
+            ..Self::default()
+        };
     }
 
     /// Whether nothing waits.
@@ -106,6 +124,8 @@ mod tests {
     fn a_full_queue_is_an_error() {
         let mut outgoing = Outgoing::default();
         outgoing.push(vec![0; OUTGOING_BYTES_MAX + 1]).unwrap();
-        assert!(outgoing.push(vec![0]).is_err());
+        assert_eq!(outgoing.push(vec![0]), Err(OutgoingError::Full));
+        outgoing.close();
+        assert_eq!(outgoing.push(vec![0]), Err(OutgoingError::Closed));
     }
 }

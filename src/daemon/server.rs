@@ -23,6 +23,8 @@ use crate::wire::rpc::Incoming;
 const PEERS_MAX: usize = 1024;
 /// Frames handed to one write.
 const FRAMES_PER_WRITE: usize = 32;
+/// Bytes that are taken from a queue at a time; what stays there can still be dropped, and counts.
+const BYTES_IN_HAND: usize = 256 * 1024;
 /// Rest after an `accept` that failed, which is mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -269,8 +271,10 @@ impl InHand {
             self.frames.clear();
             self.next = 0;
         }
-        while self.frames.len() < FRAMES_PER_WRITE {
+        let mut bytes: usize = self.frames.iter().map(Bytes::len).sum();
+        while self.frames.len() < FRAMES_PER_WRITE && bytes < BYTES_IN_HAND {
             let Some(frame) = take() else { break };
+            bytes += frame.len();
             self.frames.push(frame);
         }
         if self.frames.is_empty() {
