@@ -105,6 +105,16 @@ declare namespace pm2 {
     dump(force: boolean, callback: Callback<Success>): void;
     dump(force?: boolean): Promise<Success>;
 
+    /** Starts what was saved and is not there; the value is the saved list as it was read. */
+    resurrect(callback: Callback<Buffer>): void;
+    resurrect(): Promise<Buffer>;
+    /** Forgets what was saved. The callback gets no arguments when that worked. */
+    clearDump(callback: (error?: Error) => void): void;
+    clearDump(): Promise<void>;
+    /** Does nothing, as in pm2. */
+    autodump(callback: Callback<void>): void;
+    autodump(): Promise<void>;
+
     /** Empties log files. */
     flush(callback: Callback<ProcessDescription[]>): void;
     flush(process: NameOrId, callback: Callback<ProcessDescription[]>): void;
@@ -355,6 +365,8 @@ declare namespace pm2 {
     disable_source_map_support?: boolean;
     uid?: number | string;
     gid?: number | string;
+    /** What files of the app are not allowed to everybody: a number, or octal text such as `'027'`. */
+    umask?: number | string;
     username?: string;
     append_env_to_name?: boolean;
     execute_command?: boolean;

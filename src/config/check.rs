@@ -136,9 +136,19 @@ fn insert_default(out: &mut Object, spec: &OptionSpec) {
     out.insert(spec.name.into(), value);
 }
 
+/// Every permission.
+const UMASK_MAX: u32 = 0o777;
+
 /// The value as the record holds it; none if it stands for "not given".
 fn convert(key: &str, spec: &OptionSpec, value: &Value) -> Result<Option<Value>, OptionError> {
     let fail = |problem| Err(error(key, spec, value, problem));
+    if let (Some(Pattern::Octal), Value::String(text)) = (spec.pattern, value) {
+        // Read before decimal text is.
+        return match u32::from_str_radix(text.trim(), 8) {
+            Ok(number) if number <= UMASK_MAX => Ok(Some(Value::from(number))),
+            _ => fail(Problem::Form("it should be octal digits up to 777".into())),
+        };
+    }
     let takes = |kind| spec.types.contains(&kind);
     let number = if takes(Kind::Number) {
         as_number(spec, value)

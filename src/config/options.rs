@@ -150,6 +150,10 @@ pub const TABLE: &[OptionSpec] = &[
     option("gid", &[Number, Text])
         .also(&["run_as_group", "runAsGroup"])
         .about("group to run as, name or number"),
+    option("umask", &[Text, Number])
+        .matching(Pattern::Octal)
+        .min(0.0)
+        .about("file permissions to withhold: a number, or octal text such as 027"),
     option("windowsHide", &[Boolean])
         .default(Default::True)
         .about("no console window on Windows"),
@@ -258,6 +262,8 @@ pub enum Default {
 pub enum Pattern {
     /// `fork`, `cluster`, with or without `_mode`.
     ExecMode,
+    /// Octal digits.
+    Octal,
 }
 
 /// Who acts on an option.

@@ -27,6 +27,8 @@ pub struct SpawnPlan {
     pub uid: Option<u32>,
     /// `gid`, where one is set.
     pub gid: Option<u32>,
+    /// `umask`, where one is set.
+    pub umask: Option<u32>,
     /// `pmx`: whether the preload reports exceptions and keeps the app alive over unhandled rejections.
     pub pmx: bool,
     /// Where output goes, and in which form.
@@ -74,6 +76,7 @@ impl SpawnPlan {
             env,
             uid: spec.uid,
             gid: spec.gid,
+            umask: spec.umask,
             pmx: spec.pmx,
             logs: spec.logs,
         }

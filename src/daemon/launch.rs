@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{Gid, Uid, User};
 use serde::Deserialize;
 
 use crate::core::{Runtime, SpawnMode, SpawnPlan};
@@ -110,12 +111,24 @@ impl Launcher {
                 cwd: text(&plan.cwd)?,
                 uid: plan.uid,
                 gid: plan.gid,
-                groups: None,
-                umask: None,
+                groups: self.groups(plan),
+                umask: plan.umask,
             },
             fds: fds.map(Some).into(),
             keep,
         })
+    }
+
+    /// The groups that the account database gives the user, where we may choose.
+    fn groups(&self, plan: &SpawnPlan) -> Option<Vec<u32>> {
+        let user = User::from_uid(Uid::from_raw(plan.uid?)).ok().flatten()?;
+        if self.uid != 0 {
+            return None;
+        }
+        let name = CString::new(user.name).ok()?;
+        let group = plan.gid.map_or(user.gid, Gid::from_raw);
+        let groups = nix::unistd::getgrouplist(&name, group).ok()?;
+        Some(groups.into_iter().map(Gid::as_raw).collect())
     }
 
     /// Another user cannot read what is in our home, and Node would not start at all without the file.

@@ -167,6 +167,25 @@ class API {
     return settle(callback, () => this.Client.act('dump', this.cwd, { force: Boolean(force) }));
   }
 
+  /** Starts what was saved and is not there. The value is the saved list as it was read, a Buffer. */
+  resurrect(callback) {
+    return settle(callback, async () => Buffer.from(await this.Client.act('resurrect', this.cwd, {})));
+  }
+
+  /** Forgets what was saved. Its callback gets no arguments, as pm2's. */
+  clearDump(callback) {
+    if (typeof callback !== 'function') return this.Client.act('clearDump', this.cwd, {}).then(() => undefined);
+    return settle(
+      (error) => (error ? callback(error) : callback()),
+      () => this.Client.act('clearDump', this.cwd, {}),
+    );
+  }
+
+  /** Does nothing, as in pm2. */
+  autodump(callback) {
+    return settle(callback, () => undefined);
+  }
+
   /** `([nameOrId], [callback])`: empties log files. */
   flush(nameOrId, callback) {
     if (typeof nameOrId === 'function') return this.flush(undefined, nameOrId);

@@ -83,7 +83,7 @@ function drainServers() {
     const { prototype } = require(name).Server;
     if (prototype.closeIdleConnections === undefined) continue;
     closeIdle.set(prototype, prototype.closeIdleConnections);
-    prototype.closeIdleConnections = function () {};
+    prototype.closeIdleConnections = () => {};
   }
   if (isLoaded('http')) {
     const { prototype } = require('http').ServerResponse;

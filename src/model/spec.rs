@@ -49,6 +49,8 @@ pub struct ProcessSpec {
     pub uid: Option<u32>,
     /// `gid`; 0 is taken for not given, as in pm2.
     pub gid: Option<u32>,
+    /// `umask`.
+    pub umask: Option<u32>,
     /// `pmx`.
     pub pmx: bool,
     /// Where output goes.
@@ -127,6 +129,9 @@ impl ProcessSpec {
             is_cluster: read.cluster("exec_mode")?,
             uid: read.account("uid")?,
             gid: read.account("gid")?,
+            umask: read
+                .number("umask")?
+                .and_then(|mask| u32::try_from(mask & 0o777).ok()),
             pmx: read.flag("pmx", true)?,
             logs: LogSpec {
                 out: read.required("pm_out_log_path")?,

@@ -61,6 +61,7 @@ mod list;
 mod operate;
 mod payload;
 mod queries;
+mod restore;
 mod scale;
 mod script;
 mod target;
