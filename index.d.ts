@@ -35,6 +35,11 @@ declare namespace pm2 {
     kill(): Promise<Success>;
     killDaemon(callback: Callback<Success>): void;
     killDaemon(): Promise<Success>;
+    /** Replaces the running daemon by this package's; apps go on. */
+    update(callback: Callback<Success>): void;
+    update(): Promise<Success>;
+    updatePM2(callback: Callback<Success>): void;
+    updatePM2(): Promise<Success>;
 
     /**
      * Starts a script, an app, several apps, or what a configuration file (`.json`, `.yml`, `.yaml`, `.config.js`, `.cjs`, `.mjs`) declares.

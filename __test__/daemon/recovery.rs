@@ -298,3 +298,40 @@ fn kills_at_any_moment_of_start_stop_and_delete_leave_exactly_what_was_asked_for
     let log = fs::read_to_string(daemon.path("pm2.log")).unwrap();
     assert!(!log.contains("without a record"), "{log}");
 }
+
+// Protects: an update touches no app; one that fails changes nothing, and says why.
+#[test]
+fn an_update_keeps_every_process_and_one_that_fails_is_rolled_back() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let script = "let n = 0; setInterval(() => console.log(n++), 1)";
+    daemon.start_node(&mut client, "counter", script, &json!({}));
+    let before = client.process("counter");
+    let own = env!("CARGO_BIN_EXE_pm2");
+    for program in [own, "/bin/false", own, "/no/such/pm2"] {
+        let brain = daemon.daemon_pid();
+        let args = json!([{"program": program, "env": {"PM2_KILL_TIMEOUT": "77", "PATH": "/bin:/usr/bin"}}]);
+        client.send("replaceDaemon", args);
+        assert!(
+            client.frames.next().is_none(),
+            "the one that was asked goes"
+        );
+        client = daemon.new_caller();
+        assert_ne!(daemon.daemon_pid(), brain);
+        let report = client.ok("getReport", json!([{}]));
+        assert_eq!(report["not_replaced"].is_null(), program == own, "{report}");
+        assert_eq!(report["env"]["PM2_KILL_TIMEOUT"], "77", "{report}");
+        let after = client.process("counter");
+        assert_eq!(after["pid"], before["pid"]);
+        assert_eq!(after["pm2_env"]["restart_time"], 0);
+    }
+    assert!(
+        client
+            .error("replaceDaemon", json!([{"program": "pm2"}]))
+            .contains("absolute")
+    );
+    client.ok("stopProcessId", json!([0]));
+    let log = daemon.out_log("counter");
+    let numbers: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+}

@@ -79,6 +79,14 @@ pub enum ClientError {
         /// What it wrote there meanwhile, each line after a line break; may be empty.
         tail: String,
     },
+    /// The executable that was to take over did not come up; the daemon that was there goes on.
+    #[error("failed to update the pm2 daemon to {program}: {reason}; the one before goes on")]
+    Update {
+        /// What was tried.
+        program: PathBuf,
+        /// What it said, or what happened instead.
+        reason: String,
+    },
     /// The daemon was told to end and did not, within the limit.
     #[error("failed to end the pm2 daemon: {what} is still there after {seconds} s")]
     Kill {

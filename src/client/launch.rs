@@ -143,7 +143,7 @@ async fn attempt(client: &Client) -> Result<(Socket, bool), ClientError> {
 }
 
 /// The executable's copy in the home, made now if it is not there.
-fn program(client: &Client) -> Result<PathBuf, ClientError> {
+pub(super) fn program(client: &Client) -> Result<PathBuf, ClientError> {
     let executable = client
         .0
         .executable
@@ -213,6 +213,19 @@ fn start(client: &Client, program: &Path) -> io::Result<PipeReader> {
         launched.tie = tie;
     }
     Ok(ready)
+}
+
+/// What a daemon of this client is started with.
+pub(super) fn daemon_environment(client: &Client) -> impl Iterator<Item = (OsString, OsString)> {
+    let settings = locked(&client.0.settings).clone();
+    let moved: Vec<_> = client
+        .0
+        .variables
+        .clone()
+        .into_iter()
+        .map(|(name, value)| (OsString::from(name), value))
+        .collect();
+    environment(settings.env).chain(moved)
 }
 
 /// The daemon's environment: the one that was given, else our own, without what is meant for somebody else.

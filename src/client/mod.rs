@@ -15,6 +15,7 @@ mod launch;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub use bus::{BusMessage, Subscription};
 pub use connection::OnReply;
@@ -198,6 +199,18 @@ impl Client {
     /// Ends every process and the daemon, and waits until both are gone. Succeeds when there is no daemon.
     pub async fn kill(&self) -> Result<(), ClientError> {
         kill::kill(self).await
+    }
+
+    /// Has this client's executable take over from the daemon that runs, with this client's environment. No app ends or is
+    /// restarted. If the executable does not come up, the old one goes on and the error says why.
+    pub async fn update(&self) -> Result<(), ClientError> {
+        update::update(self).await
+    }
+
+    /// Listens to the bus again after it was closed; `None` if there is no daemon any more. Starts none.
+    pub async fn resubscribe(&self) -> Result<Option<Subscription>, ClientError> {
+        let socket = self.open(&self.0.home.bus).await?;
+        Ok(socket.map(Subscription::new))
     }
 
     /// Closes the connection; what is outstanding fails with [`ClientError::Closed`]. The next call connects anew.

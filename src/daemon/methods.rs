@@ -54,6 +54,8 @@ pub(crate) const TABLE: &[(&str, &[&str])] = &[
     ("findByScript", &["script", "cb"]),
     ("findByPort", &["port", "cb"]),
     ("findByFullPath", &["path", "cb"]),
+    // Ours: pm2 has no way to replace its daemon but to end everything.
+    ("replaceDaemon", &["opts", "cb"]),
 ];
 
 /// One request for the pilot.
@@ -91,6 +93,13 @@ pub(crate) enum Order {
     Several(Several),
     /// Look processes up.
     Find(Find),
+    /// `replaceDaemon`.
+    Replace {
+        /// The executable, absolute.
+        program: String,
+        /// `NAME=value` of all its environment; empty: ours.
+        env: Vec<String>,
+    },
 }
 
 /// How the core's answer becomes a reply.
@@ -237,8 +246,25 @@ fn older_method(method: &str, first: &Json) -> Result<Order, String> {
         "findByScript" => Ok(Order::Find(Find::Script(word(value_of(first)).into()))),
         "findByPort" => Ok(Order::Find(Find::Port(word(value_of(first)).into()))),
         "findByFullPath" => Ok(Order::Find(Find::FullPath(word(value_of(first)).into()))),
+        "replaceDaemon" => replace(first),
         _ => Err(format!("method \"{method}\" does not exist")),
     }
+}
+
+/// `{"program": path, "env": {name: text}}`.
+fn replace(first: &Json) -> Result<Order, String> {
+    let given: Value = serde_json::from_str(text(first).as_str()).unwrap_or_default();
+    let program = given["program"].as_str().unwrap_or_default();
+    if !program.starts_with('/') {
+        return Err("the program to replace the daemon must be an absolute path".to_owned());
+    }
+    let env = given["env"].as_object();
+    let entries = env.into_iter().flatten();
+    let entries = entries.filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)));
+    Ok(Order::Replace {
+        program: program.to_owned(),
+        env: entries.collect(),
+    })
 }
 
 /// The README of pm2-interface knows it under this name only: an id, or a name.

@@ -169,7 +169,11 @@ async fn serve(
         commands: commands_out,
         reports: reports_out,
     };
-    let farewell = pilot.run(ears).await;
+    let Some(farewell) = pilot.run(ears).await else {
+        // Everything stays as it is, for who comes next.
+        pilot.link.flush().await?;
+        return Ok(ExitCode::SUCCESS);
+    };
     pilot.journal.log("PM2 successfully stopped");
     if !farewell.is_announced {
         let event = BusEvent::daemon_killed("CLI");

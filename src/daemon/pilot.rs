@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::ffi::CString;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ use super::watch::Watches;
 use crate::core::{Call, Input, Supervisor};
 use crate::host::paths::Home;
 use crate::host::usage::Sampler;
-use crate::keeper::proto::Report;
+use crate::keeper::proto::{Report, Request};
 use crate::model::{BusEvent, Pid, PmId, RunId, Ticket, Usage};
 
 /// Inputs taken in one turn. What they ask for is carried out together, above all the look at the process table.
@@ -85,6 +86,10 @@ pub(crate) struct Pilot {
     pub(super) records: Records,
     /// Exits to be settled as soon as what they led to is written down.
     pub(super) settled: Vec<Settled>,
+    /// Another executable is to take over: the loop ends, and nothing else does.
+    pub(super) is_replaced: bool,
+    /// Why the last one that was to take over did not.
+    pub(super) not_replaced: Option<String>,
     logs_retry_at: Option<Duration>,
     pub(super) memory: MemoryWatch,
     pub(super) watches: Watches,
@@ -180,6 +185,8 @@ impl Pilot {
             started_at_ms: Shared::now().wall_ms,
             records,
             settled: Vec::new(),
+            is_replaced: false,
+            not_replaced: None,
             logs_retry_at: None,
             memory: MemoryWatch::default(),
             watches: Watches::default(),
@@ -210,19 +217,19 @@ impl Pilot {
         ));
     }
 
-    /// Runs until the daemon is to end.
-    pub(crate) async fn run(&mut self, mut ears: Ears) -> Farewell {
+    /// Runs until the daemon is to end; without a farewell when another one takes over.
+    pub(crate) async fn run(&mut self, mut ears: Ears) -> Option<Farewell> {
         let mut keeper = VecDeque::new();
         loop {
             if let Err(error) = self.wait(&mut ears, &mut keeper).await {
                 self.journal
                     .error(&format!("{error}; ending all processes"));
                 self.abandon().await;
-                return Farewell {
+                return Some(Farewell {
                     sigquit: Vec::new(),
                     is_announced: false,
                     is_orphaned: true,
-                };
+                });
             }
             for report in keeper.drain(..) {
                 self.keeper_reports(report);
@@ -241,7 +248,10 @@ impl Pilot {
             }
             self.turn();
             if let Some(farewell) = self.farewell.take() {
-                return farewell;
+                return Some(farewell);
+            }
+            if self.is_replaced {
+                return None;
             }
         }
     }
@@ -365,7 +375,8 @@ impl Pilot {
             }
             Order::Report => {
                 let count = self.supervisor.processes().count();
-                reply.values(&[report::report(count, self.started_at_ms).as_bytes()]);
+                let text = report::report(count, self.started_at_ms, self.not_replaced.as_deref());
+                reply.values(&[text.as_bytes()]);
             }
             Order::ReloadLogs => {
                 self.reload_logs();
@@ -379,6 +390,24 @@ impl Pilot {
             }
             Order::Several(several) => self.act_on_several(&several, reply),
             Order::Find(find) => self.find(&find, reply),
+            Order::Replace { program, env } => self.make_way(program, env, reply),
+        }
+    }
+
+    /// Has another executable take over. Whoever asked finds out from that one, or from the one that is there if it fails.
+    fn make_way(&mut self, program: String, env: Vec<String>, reply: ReplyTo) {
+        let is_ending = self.killing.is_some() || self.is_replaced;
+        let texts = env.into_iter().map(CString::new).collect();
+        match (CString::new(program), texts) {
+            _ if is_ending => reply.fail("the daemon is being ended"),
+            (Ok(program), Ok(env)) => {
+                self.journal.log(&format!("making way for {program:?}"));
+                match self.link.send(Request::Replace { program, env }) {
+                    Ok(()) => self.is_replaced = true,
+                    Err(error) => reply.fail(&error.to_string()),
+                }
+            }
+            _ => reply.fail("a text with a NUL character in it"),
         }
     }
 

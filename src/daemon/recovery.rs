@@ -32,7 +32,7 @@ pub(crate) struct Hello {
     /// Processes of an earlier daemon that live, by run.
     running: BTreeMap<u64, Running>,
     /// Why the executable that was to replace this one did not.
-    pub(crate) not_replaced: Option<String>,
+    not_replaced: Option<String>,
     /// What an earlier daemon stored, by key.
     stored: HashMap<String, OwnedFd>,
     /// What came in the same breath as the last of these.
@@ -165,6 +165,7 @@ pub(crate) fn supervisor(frozen: Option<Frozen>) -> (Supervisor, Vec<String>) {
 impl Pilot {
     /// Takes over everything an earlier daemon left. Does nothing for the first daemon of a keeper.
     pub(crate) fn recover(&mut self, mut hello: Hello) -> Result<(), DaemonError> {
+        self.not_replaced = hello.not_replaced.take();
         self.supervisor.skip_runs_to(hello.runs_from());
         let now = Shared::now();
         let effects = self.supervisor.resume(now, &|run| hello.fate(run));

@@ -14,7 +14,11 @@ pub(crate) const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 const SYSTEM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// `getReport`, as JSON text.
-pub(crate) fn report(managed_apps: usize, started_at_ms: u64) -> String {
+pub(crate) fn report(
+    managed_apps: usize,
+    started_at_ms: u64,
+    not_replaced: Option<&str>,
+) -> String {
     let env: Map<String, Value> = std::env::vars_os()
         .map(|(name, value)| {
             let value = value.to_string_lossy().into_owned();
@@ -41,6 +45,8 @@ pub(crate) fn report(managed_apps: usize, started_at_ms: u64) -> String {
         "managed_apps": managed_apps,
         "started_at": started_at_ms,
         "daemon_version": OWN_VERSION,
+        "daemon_pid": std::process::id(),
+        "not_replaced": not_replaced,
     })
     .to_string()
 }

@@ -74,6 +74,15 @@ class API {
     return this.Client.killDaemon(callback);
   }
 
+  /** Has this package's daemon take over from the one that runs. Apps go on; the caller's environment is the daemon's from now on. */
+  update(callback) {
+    return this.Client.update(callback);
+  }
+
+  updatePM2(callback) {
+    return this.Client.update(callback);
+  }
+
   /** `(what, [options], [callback])`: a script, an app, apps, or a configuration file; options may be a configuration file too. */
   start(what, options, callback) {
     if (typeof options === 'function') return this.start(what, {}, options);

@@ -65,6 +65,10 @@ class Client {
     });
   }
 
+  update(callback) {
+    return settle(callback, async () => JSON.parse(await this.#link.request(this.daemon_mode, 'update', '', '{}')));
+  }
+
   /** Calls back with one boolean and no error. Never launches a daemon. */
   pingDaemon(callback) {
     const isAlive = this.#link.ping().catch(() => false);

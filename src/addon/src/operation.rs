@@ -17,6 +17,9 @@ use crate::outbox::{Answer, Outbox};
 /// The most events that JavaScript has not seen yet. Beyond it the bus is not read, and the daemon drops what is oldest.
 const EVENTS_MAX: usize = 1024;
 
+/// Two attempts to hear the bus are at least this far apart.
+const RESUBSCRIBE_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// The value of what has none.
 const NOTHING: &str = "null";
 
@@ -99,8 +102,20 @@ impl Desk {
         // Another request may have been faster.
         if self.bus.borrow().is_none() {
             let desk = Rc::downgrade(self);
+            let client = self.client.clone();
             let task = tokio::task::spawn_local(async move {
-                forward(subscription, &outbox).await;
+                let mut subscription = subscription;
+                loop {
+                    let since = tokio::time::Instant::now();
+                    forward(subscription, &outbox).await;
+                    // One that closes at once would otherwise be asked again and again.
+                    tokio::time::sleep_until(since + RESUBSCRIBE_PAUSE).await;
+                    // A daemon that died is followed by another, at whose socket we wait until it serves.
+                    match client.resubscribe().await {
+                        Ok(Some(again)) => subscription = again,
+                        Ok(None) | Err(_) => break,
+                    }
+                }
                 if let Some(desk) = desk.upgrade() {
                     desk.bus.take();
                 }
@@ -148,6 +163,11 @@ pub(crate) async fn perform(desk: Rc<Desk>, request: Request, answer: Answer) {
         }
         "kill" => client
             .kill()
+            .await
+            .map(|()| r#"{"success":true}"#.to_owned())
+            .map_err(Failure::from),
+        "update" => client
+            .update()
             .await
             .map(|()| r#"{"success":true}"#.to_owned())
             .map_err(Failure::from),

@@ -1,0 +1,65 @@
+'use strict';
+
+/*
+ * A daemon that is killed or replaced under its callers. The same for many kills in a row is in `__test__/daemon/recovery.rs`.
+ */
+
+const fs = require('node:fs');
+const path = require('node:path');
+const { sandbox, until, testOurs, FIXTURES } = require('./helper.js');
+
+const box = sandbox();
+const ECHO = path.join(FIXTURES, 'echo.js');
+
+/** The keeper's child that is the daemon. */
+function daemonPid() {
+  const keeper = fs.readFileSync(path.join(box.home, 'pm2.pid'), 'utf8').trim();
+  const children = fs.readFileSync(`/proc/${keeper}/task/${keeper}/children`, 'utf8').trim().split(' ');
+  return Number(children.find((pid) => fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('__daemon')));
+}
+
+async function killDaemon() {
+  const pid = daemonPid();
+  process.kill(pid, 'SIGKILL');
+  await until(() => !fs.existsSync(`/proc/${pid}`), 'its end');
+}
+
+testOurs('a caller goes on after the daemon was killed, with the same object and the same bus', async () => {
+  const [{ pid }] = await box.call('start', { script: ECHO }).then(() => box.call('list'));
+  const bus = await box.call('launchBus');
+  const answers = [];
+  bus.on('process:msg', (packet) => answers.push(packet.data.got.data.n));
+  for (let n = 0; n < 5; n++) {
+    await killDaemon();
+    const packet = { type: 'process:msg', data: { n }, topic: true };
+    // The bus may still be on its way back when the first answer is published.
+    await until(async () => {
+      await box.call('sendDataToProcessId', 0, packet);
+      return answers.includes(n);
+    }, 'an answer on the bus');
+  }
+  const [app] = await box.call('list');
+  expect([app.pid, app.pm2_env.restart_time, app.pm2_env.status]).toEqual([pid, 0, 'online']);
+});
+
+testOurs('a call in flight fails with an error that says what to do', async () => {
+  await box.call('start', { script: ECHO });
+  const pid = daemonPid();
+  process.kill(pid, 'SIGSTOP');
+  const outcome = box.call('list').catch((error) => error);
+  setTimeout(() => process.kill(pid, 'SIGKILL'), 50);
+  const error = await outcome;
+  expect([error.code, error.message]).toEqual(['ECONNRESET', expect.stringContaining('try again')]);
+  expect(await box.call('list')).toHaveLength(1);
+});
+
+testOurs('update keeps every process, and takes over the environment of the caller', async () => {
+  await box.call('start', { script: ECHO });
+  const [{ pid }] = await box.call('list');
+  const before = daemonPid();
+  expect(await box.call('update')).toEqual({ success: true });
+  expect(daemonPid()).not.toBe(before);
+  const [app] = await box.call('list');
+  expect([app.pid, app.pm2_env.restart_time]).toEqual([pid, 0]);
+  expect(await box.call('updatePM2')).toEqual({ success: true });
+});
