@@ -177,17 +177,21 @@ async fn serve(
     pilot.journal.log("PM2 successfully stopped");
     if !farewell.is_announced {
         let event = BusEvent::daemon_killed("CLI");
-        shared
-            .bus
-            .publish(&event.name, event.payload.as_str().as_bytes());
+        let payload = event.payload.as_str().as_bytes();
+        shared.bus.publish(&event.name, payload);
     }
     leave(&shared, &closing, tasks, &home).await;
     say_goodbye(&farewell);
+    quit(pilot.link, &farewell).await
+}
+
+/// Tells the keeper that this was the end, if there is one to tell.
+async fn quit(mut link: Link, farewell: &Farewell) -> Result<ExitCode, DaemonError> {
     if farewell.is_orphaned {
         return Ok(ExitCode::FAILURE);
     }
-    pilot.link.send(Request::Quit)?;
-    pilot.link.flush().await?;
+    link.send(Request::Quit)?;
+    link.flush().await?;
     Ok(ExitCode::SUCCESS)
 }
 
