@@ -50,12 +50,10 @@ impl Supervisor {
                 out,
             ),
             Call::Reload { id, env } => {
-                let unknown = Failure::IdUnknownToReload;
-                self.reload_or_restart(now, ticket, &id, env.as_ref(), false, unknown, out)
+                self.reload_or_restart(now, ticket, &id, env.as_ref(), false, out)
             }
             Call::SoftReload { id, env } => {
-                let unknown = Failure::IdUnknownToSoftReload(id.clone());
-                self.reload_or_restart(now, ticket, &id, env.as_ref(), true, unknown, out)
+                self.reload_or_restart(now, ticket, &id, env.as_ref(), true, out)
             }
             Call::Duplicate { id, unique_id } => self.duplicate(now, ticket, &id, &unique_id, out),
             Call::ResetMeta(id) => self.reset_meta(now, &id),
@@ -165,9 +163,13 @@ impl Supervisor {
         id: &WireId,
         env: Option<&JsonText>,
         by_message: bool,
-        unknown: Failure,
         out: &mut Vec<Effect>,
     ) -> Answer {
+        let unknown = if by_message {
+            Failure::IdUnknownToSoftReload(id.clone())
+        } else {
+            Failure::IdUnknownToReload
+        };
         match self.reload(now, ticket, id, env, by_message, out) {
             Some(answer) => answer,
             None => self.restart(now, ticket, id, env, unknown, out),

@@ -192,7 +192,10 @@ impl Supervisor {
     }
 
     /// A worker listens. If that is what is waited for, it takes over.
-    pub(super) fn successor_listens(&mut self, now: Now, run: RunId, out: &mut Vec<Effect>) {
+    pub(super) fn worker_listens(&mut self, now: Now, run: RunId, out: &mut Vec<Effect>) {
+        if let Some(id) = self.fleet.of_run(run) {
+            return self.old_one_listens(now, id);
+        }
         let Some(id) = self.reload_of(run) else {
             return;
         };
@@ -207,6 +210,17 @@ impl Supervisor {
             Phase::Rising { .. } | Phase::Leaving | Phase::Ending { .. } => {
                 self.rest.reloads.insert(id, reload);
             }
+        }
+    }
+
+    /// It was so young that it had no server yet when its reload began. Now its successor must have one too.
+    fn old_one_listens(&mut self, now: Now, id: PmId) {
+        if let Some(reload) = self.rest.reloads.get_mut(&id)
+            && let Phase::Rising { needs, until } = &mut reload.phase
+            && *needs == Needs::Age
+        {
+            *needs = Needs::Server;
+            *until = now.mono + reload.other.rules.listen_timeout.unwrap_or(SUCCESSOR_MAX);
         }
     }
 

@@ -260,7 +260,7 @@ impl Supervisor {
         match members.text("cmd").as_deref() {
             Some("NODE_CLUSTER") => match self.rest.primary.hear(now, run, line, out) {
                 Said::Online if is_waited_for => self.report(now, run, Event::Ready, out),
-                Said::Listening => self.successor_listens(now, run, out),
+                Said::Listening => self.worker_listens(now, run, out),
                 Said::Online | Said::Nothing => {}
             },
             // It has a SIGINT listener of its own, which knows best how to end.

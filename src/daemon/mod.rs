@@ -8,6 +8,7 @@ mod child;
 mod dates;
 mod ends;
 mod journal;
+mod last_words;
 mod launch;
 mod lines;
 mod link;

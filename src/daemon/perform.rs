@@ -15,7 +15,7 @@ use super::pilot::{Farewell, Pilot, Waiter};
 use super::runs::{Prepared, RunRecord, Stage};
 use super::sockets;
 use super::stops::{Ending, How};
-use crate::core::{Effect, Failure, Input, SpawnPlan};
+use crate::core::{Effect, Failure, Input, SpawnMode, SpawnPlan};
 use crate::host::files;
 use crate::host::tree::{Identity, Snapshot};
 use crate::keeper::proto::Request;
@@ -123,13 +123,17 @@ impl Pilot {
                 } => self.journal.error(&text),
                 Effect::PidFile { path, pid } => self.pid_file(Path::new(&path), pid),
                 // Samples go with the process, files with the run.
-                Effect::Forget { .. } => {}
+                Effect::Forget { id } => self.last_words.forget(id),
             }
         }
     }
 
     fn spawn(&mut self, id: PmId, run: RunId, plan: &SpawnPlan) -> Result<(), String> {
         let (log, log_prefix) = self.open_log(id, &plan.logs)?;
+        if plan.mode != SpawnMode::Fork {
+            self.last_words
+                .begin(id, run, PathBuf::from(&plan.logs.err));
+        }
         let (ours, theirs) = self
             .ends
             .make()
@@ -266,13 +270,26 @@ impl Pilot {
                 },
                 (Err(_), _) if shape == Shape::Silence => {}
                 (Err(failure), _) => {
-                    let text = failure.to_string();
+                    let text = self.said(&failure);
                     self.journal.error(&text);
                     reply.fail(&text);
                 }
             },
             Waiter::Part(progress) => self.part_done(&progress),
             Waiter::End => self.all_stopped(),
+        }
+    }
+
+    /// A failure's text. Of a process that could not take over, its own last words belong to it.
+    fn said(&self, failure: &Failure) -> String {
+        let Failure::NotReplaced { id, run, .. } = failure else {
+            return failure.to_string();
+        };
+        let words = self.last_words.of(*id, *run);
+        if words.is_empty() {
+            failure.to_string()
+        } else {
+            format!("{failure}. The last lines of its error log:\n{words}")
         }
     }
 

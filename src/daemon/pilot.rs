@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::child::ChildReport;
 use super::ends::EndsMaker;
 use super::journal::Journal;
+use super::last_words::LastWords;
 use super::launch::Launcher;
 use super::link::{Link, LinkError};
 use super::logs;
@@ -66,6 +67,7 @@ pub(crate) struct Pilot {
     pub(super) runs: HashMap<RunId, RunRecord>,
     pub(super) run_tasks: JoinSet<()>,
     pub(super) sockets: Sockets,
+    pub(super) last_words: LastWords,
     pub(super) stops: Stops,
     /// What this turn asks for.
     pub(super) endings: Vec<Ending>,
@@ -170,6 +172,7 @@ impl Pilot {
             runs: HashMap::new(),
             run_tasks: JoinSet::new(),
             sockets: Sockets::default(),
+            last_words: LastWords::default(),
             stops: Stops::default(),
             endings: Vec::new(),
             inputs: VecDeque::new(),

@@ -136,7 +136,7 @@ impl Primary {
         let Some(listener) = scopes.get_mut(&scope).and_then(|scope| scope.get_mut(&key)) else {
             return;
         };
-        let free = free_workers(listener, workers, Some(socket));
+        let free = free_workers(listener, workers, Some(socket), now);
         let Some(looked) = listener.sockets.get_mut(&socket) else {
             return;
         };
@@ -291,9 +291,9 @@ impl Primary {
                     && !is_stuck(listener, workers, *run, now)
             };
             let Some(at) = listener.rotation.iter().position(is_fit) else {
-                // If only those who refused it are free, they are asked again a little later.
-                let is_refused = listener.waiting.iter().any(|one| one.refused_by.is_some());
-                if is_refused && listener.retry_at.is_none() {
+                // Whoever is busy answers, and then it goes on. Those who refused it or seem to be stuck are asked again a little later.
+                let is_free = |run: &RunId| workers.get(run).is_some_and(|one| one.is_free(key));
+                if listener.retry_at.is_none() && listener.rotation.iter().any(is_free) {
                     listener.retry_at = Some(now.mono + RETRY_PAUSE);
                 }
                 break;
@@ -324,7 +324,7 @@ impl Primary {
         if listener.sharing != Sharing::RoundRobin || !listener.waiting.is_empty() {
             return;
         }
-        let max = free_workers(listener, workers, None);
+        let max = free_workers(listener, workers, None, now);
         for (id, socket) in &mut listener.sockets {
             if max > 0 && socket.attention == Attention::Ready {
                 socket.attention = Attention::Accepting { left: 0 };
@@ -364,6 +364,7 @@ fn free_workers(
     listener: &Listener,
     workers: &std::collections::BTreeMap<RunId, Worker>,
     from: Option<SocketId>,
+    now: Now,
 ) -> u32 {
     let source = from.and_then(|from| listener.sockets.get(&from));
     let is_free = |run: &&RunId| {
@@ -371,6 +372,7 @@ fn free_workers(
             !worker.is_leaving
                 && worker.handed.is_empty()
                 && source.is_none_or(|source| !source.users.contains(&worker.slot))
+                && !is_stuck(listener, workers, **run, now)
         })
     };
     u32::try_from(listener.rotation.iter().filter(is_free).count()).unwrap_or(u32::MAX)

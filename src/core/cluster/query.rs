@@ -92,7 +92,9 @@ impl Query {
     /// `None` for what no Node sends.
     pub(super) fn parse(members: &Members<'_>) -> Option<Self> {
         let text = |name: &str| members.get(name).and_then(as_text);
-        let number = |name: &str| members.get(name).and_then(|raw| raw.parse::<i64>().ok());
+        // A UDP port stays the text that the app gave for it.
+        let shown = |raw: &str| as_text(raw).unwrap_or_else(|| raw.to_owned());
+        let number = |name: &str| shown(members.get(name)?).parse::<i64>().ok();
         let address = text("address");
         let port = number("port");
         let kind = members.get("addressType")?;
@@ -102,11 +104,10 @@ impl Query {
         let backlog = number("backlog").and_then(|backlog| u32::try_from(backlog).ok());
         let backlog = backlog.filter(|&backlog| backlog > 0);
         let backlog = backlog.unwrap_or(BACKLOG_DEFAULT);
-        let shown = |raw: &str| as_text(raw).unwrap_or_else(|| raw.to_owned());
         let mut key = format!(
             "{}:{}:{}:{fd}",
             address.as_deref().unwrap_or("null"),
-            members.get("port").unwrap_or("undefined"),
+            shown(members.get("port").unwrap_or("undefined")),
             shown(kind),
         );
         if port == Some(0) {

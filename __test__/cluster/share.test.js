@@ -1,0 +1,214 @@
+'use strict';
+
+const dgram = require('node:dgram');
+const net = require('node:net');
+const path = require('node:path');
+const { sandbox, until, failure } = require('../api/helper.js');
+const { SERVER, APPS, freePort, ask, shares } = require('./helper.js');
+
+const box = sandbox();
+
+/** Waits until a server answers: an app is online before it listens. */
+const served = (where) => until(() => ask(where).catch(() => null));
+
+const pids = async () => (await box.call('list')).map((each) => each.pid).sort();
+
+/** Starts an app in cluster mode; its script is this text. */
+async function start(text, { port, env, ...options } = {}) {
+  const script = box.write(`${options.name ?? 'app'}.js`, text);
+  return box.start({ script, name: 'app', instances: 2, env: { PORT: port ?? (await freePort()), ...env }, ...options });
+}
+
+describe('a port', () => {
+  test('is shared evenly by the workers, each of which knows that it is one', async () => {
+    const port = await freePort();
+    await start(
+      `const cluster = require('cluster'); console.log(JSON.stringify([cluster.isWorker, cluster.isPrimary, process.argv[1],
+      require.main === module, process.env.NODE_APP_INSTANCE, process.env.NODE_UNIQUE_ID === undefined, process.execArgv]));${APPS.plain}`,
+      { port },
+    );
+    await served(port);
+    const counts = await shares(port, 200);
+    expect([...counts.keys()].sort()).toEqual(await pids());
+    for (const count of counts.values()) expect(count).toBeGreaterThan(60);
+    const said = [0, 1].map((id) => JSON.parse(box.log(`app-out-${id}.log`)));
+    expect(said).toEqual(['0', '1'].map((instance) => [true, false, path.join(box.folder, 'app.js'), true, instance, true, []]));
+  });
+
+  test.each(['rr', 'none'])("is shared in Node's own way %s", async (policy) => {
+    const port = await freePort();
+    await start(APPS.plain, { port, env: { NODE_CLUSTER_SCHED_POLICY: policy } });
+    await served(port);
+    const counts = await shares(port, 60);
+    expect([...counts.keys()].sort()).toEqual(await pids());
+    // A round of its own for each worker; one connection more where one was slow to say that it took its last.
+    if (policy === 'rr') for (const count of counts.values()) expect(Math.abs(count - 30)).toBeLessThan(4);
+  });
+
+  test('that nobody chose is the same for all', async () => {
+    await start(`${SERVER} server.listen(0, () => console.log(server.address().port));`);
+    const ports = await until(() => {
+      const found = [0, 1].map((id) => Number(box.log(`app-out-${id}.log`)));
+      return found.every(Boolean) && found;
+    });
+    expect(ports[0]).toBe(ports[1]);
+    expect([...(await shares(ports[0], 60)).keys()].sort()).toEqual(await pids());
+  });
+
+  test('of another program is EADDRINUSE, as in plain Node, also when that one shares', async () => {
+    const other = net.createServer();
+    await new Promise((resolve) => other.listen(0, resolve));
+    const { port } = other.address();
+    await start(`${SERVER} server.on('error', (e) => console.log(e.code, e.syscall, e.port)); server.listen(process.env.PORT);`, {
+      port,
+      instances: 1,
+    });
+    await until(() => box.log('app-out-0.log') !== '');
+    other.close();
+    expect(box.log('app-out-0.log')).toBe(`EADDRINUSE bind ${port}\n`);
+  });
+
+  test('of another app is EADDRINUSE too, and free when that one is stopped', async () => {
+    const port = await freePort();
+    await start(APPS.plain, { port });
+    await served(port);
+    const second = `${SERVER} server.on('error', (e) => { console.log(e.code); setTimeout(() => server.listen(process.env.PORT), 50); });
+      server.listen(process.env.PORT, () => console.log('there'));`;
+    await start(second, { port, name: 'second', instances: 1 });
+    await until(() => box.log('second-out-2.log').startsWith('EADDRINUSE'));
+    await box.call('stop', 'app');
+    await until(() => box.log('second-out-2.log').endsWith('there\n'));
+    const [{ pid }] = await box.call('describe', 'second');
+    expect(await ask(port)).toBe(String(pid));
+  });
+
+  test("that is exclusive is the first worker's alone", async () => {
+    const port = await freePort();
+    await start(
+      `${SERVER} server.on('error', (e) => console.log(e.code)); server.listen({ port: process.env.PORT, exclusive: true }, () => console.log('there'));`,
+      { port },
+    );
+    await until(() => box.log('app-out-0.log') !== '' && box.log('app-out-1.log') !== '');
+    expect([0, 1].map((id) => box.log(`app-out-${id}.log`))).toEqual(['there\n', 'EADDRINUSE\n']);
+  });
+
+  test('asked for twice by one worker is in use the second time', async () => {
+    const port = await freePort();
+    await start(
+      `${SERVER} server.listen(process.env.PORT, () => http.createServer().on('error', (e) => console.log(e.code)).listen(process.env.PORT));`,
+      { port, instances: 1 },
+    );
+    await until(() => box.log('app-out-0.log') !== '');
+    expect(box.log('app-out-0.log')).toBe('EADDRINUSE\n');
+    await served(port);
+  });
+
+  test('is closed with its app', async () => {
+    const port = await freePort();
+    await start(APPS.plain, { port });
+    await served(port);
+    await ask(port);
+    await box.call('delete', 'app');
+    expect((await failure(ask(port))).code).toBe('ECONNREFUSED');
+  });
+});
+
+test('a Unix socket is shared, has the asked mode, and goes with its app', async () => {
+  const socket = path.join(box.folder, 'web.sock');
+  await start(`${SERVER} server.listen({ path: '${socket}', readableAll: true, writableAll: true });`);
+  await until(() => ask(socket).catch(() => null));
+  expect(require('node:fs').statSync(socket).mode & 0o666).toBe(0o666);
+  const answered = Number(await ask(socket));
+  expect(await pids()).toContain(answered);
+  await box.call('delete', 'app');
+  expect(require('node:fs').existsSync(socket)).toBe(false);
+});
+
+test('a UDP port is shared', async () => {
+  const port = await freePort();
+  await start(
+    `const socket = require('dgram').createSocket('udp4');
+    socket.on('message', (message, from) => socket.send(String(process.pid), from.port)).bind(process.env.PORT, '127.0.0.1');`,
+    { port },
+  );
+  const socket = dgram.createSocket('udp4');
+  const answer = new Promise((resolve) => socket.once('message', (text) => resolve(Number(text))));
+  // Datagrams get lost where nobody listens yet.
+  const asking = setInterval(() => socket.send('hello', port, '127.0.0.1'), 20);
+  const pid = await answer;
+  clearInterval(asking);
+  socket.close();
+  expect(await pids()).toContain(pid);
+});
+
+describe('workers', () => {
+  test('that all die are followed by others, who answer those who came meanwhile', async () => {
+    const port = await freePort();
+    await start(APPS.plain, { port });
+    await served(port);
+    await ask(port);
+    const before = await pids();
+    for (const pid of before) process.kill(pid, 'SIGKILL');
+    const answers = await Promise.all(Array.from({ length: 40 }, () => ask(port).then(Number, (error) => error.code)));
+    // A connection that a worker had accepted died with it; all others were answered.
+    const after = await pids();
+    for (const answer of answers) expect([...after, 'ECONNRESET']).toContain(answer);
+    expect(answers.filter((answer) => answer !== 'ECONNRESET').length).toBeGreaterThan(20);
+    expect(after).not.toEqual(before);
+    const later = await Promise.all(Array.from({ length: 40 }, () => ask(port).then(Number)));
+    for (const answer of later) expect(await pids()).toContain(answer);
+  });
+
+  test('one that is stuck keeps nobody waiting', async () => {
+    const port = await freePort();
+    await start(APPS.plain, { port, instances: 4 });
+    await served(port);
+    const blocked = ask(port, '/?block=2000');
+    const times = [];
+    const end = Date.now() + 1500;
+    await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        while (Date.now() < end) {
+          const begun = Date.now();
+          await ask(port);
+          times.push(Date.now() - begun);
+        }
+      }),
+    );
+    await blocked;
+    times.sort((a, b) => a - b);
+    expect(times.length).toBeGreaterThan(100);
+    // Five times what it takes on a machine that does nothing else.
+    expect(times[Math.floor(times.length * 0.99)]).toBeLessThan(500);
+    // Who was accepted together with the request that blocks shares its fate.
+    expect(times.filter((time) => time > 500).length).toBeLessThan(4);
+  });
+
+  test('more or fewer serve the same port, and numbers of instances are used again', async () => {
+    const port = await freePort();
+    await start(APPS.plain, { port });
+    await served(port);
+    await box.call('scale', 'app', 4);
+    const instances = async () => (await box.call('list')).map((each) => each.pm2_env.NODE_APP_INSTANCE).sort();
+    expect(await instances()).toEqual([0, 1, 2, 3]);
+    await until(async () => (await shares(port, 80)).size === 4);
+    await box.call('scale', 'app', 2);
+    expect(await instances()).toEqual([2, 3]);
+    expect([...(await shares(port, 80)).keys()].sort()).toEqual(await pids());
+    await box.call('scale', 'app', 3);
+    expect(await instances()).toEqual([0, 2, 3]);
+  });
+
+  test("have a record like pm2's", async () => {
+    const [first] = await box.call('start', { script: box.write('a.js', APPS.plain), instances: 2, env: { PORT: await freePort() } });
+    expect(Object.keys(first)).toEqual(['state', 'id', 'process', 'pm2_env']);
+    expect(first.process).toMatchObject({ pid: expect.any(Number), connected: true });
+    expect(first.pm2_env).toMatchObject({
+      exec_mode: 'cluster_mode',
+      status: 'online',
+      instances: 2,
+      NODE_APP_INSTANCE: 0,
+      _pm2_version: '7.0.4',
+    });
+  });
+});
