@@ -2,10 +2,15 @@
 
 use std::io::{self, IoSlice};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::host::listen;
+
+/// What a peer's kernel buffer should hold: a large list takes as many turns between daemon and reader as the buffer is smaller than it.
+/// Memory is used only while it is full.
+const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 
 /// A socket that accepts peers.
 #[derive(Debug)]
@@ -28,7 +33,12 @@ impl Listener {
     /// The next peer. Cancel-safe.
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(listener) => {
+                let stream = listener.accept().await?.0;
+                // Only a wish: the kernel gives what it allows, and what it has is enough to work with.
+                let _given = setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER_BYTES);
+                Ok(Stream::Unix(stream))
+            }
             Self::Tcp(listener) => Ok(Stream::Tcp(listener.accept().await?.0)),
         }
     }

@@ -18,6 +18,9 @@ const VERSION: u8 = 1;
 /// Bytes of the length before each argument.
 const LENGTH_BYTES: usize = 4;
 
+/// How many times what has come of a frame is set aside for the rest of it.
+const BELIEVED_TIMES: usize = 16;
+
 /// Takes a stream apart into frames, however the bytes arrive.
 ///
 /// After an error the stream has no place left to go on from: everything received is dropped, the same error comes again, and the
@@ -41,6 +44,8 @@ struct Header {
     lengths: [u32; MAX_ARGUMENTS],
     /// Where the next length field begins.
     position: usize,
+    /// Bytes of the argument in front that have not come yet, as far as its length says.
+    missing: usize,
 }
 
 impl Decoder {
@@ -66,9 +71,12 @@ impl Decoder {
 
     /// Where to append what is read instead of pushing it, which saves the copy of a large frame. Has room for at least `least` bytes.
     ///
-    /// Grows with what has come, never with what a length field promises.
+    /// Grows with what has come: a length field is believed up to [`BELIEVED_TIMES`] what is here already, so that a large message is
+    /// rarely moved and an empty promise costs nothing.
     pub fn room(&mut self, least: usize) -> &mut BytesMut {
-        self.intake.room(least)
+        let here = self.intake.bytes().len();
+        let believed = self.header.missing.min(here * BELIEVED_TIMES);
+        self.intake.room(least, believed)
     }
 
     /// The next complete frame, or `None` until more bytes have come.
@@ -133,8 +141,10 @@ impl Decoder {
                 }
             };
             if bytes.len() < end {
+                header.missing = end - bytes.len();
                 return Ok(false);
             }
+            header.missing = 0;
             header.lengths[usize::from(header.complete)] = length;
             header.complete += 1;
             header.position = end;

@@ -27,10 +27,18 @@ impl Intake {
         self.bytes.extend_from_slice(received);
     }
 
-    /// Where to append what is read. Doubles what is here, so that a large message is moved a few times only.
-    pub(super) fn room(&mut self, least: usize) -> &mut BytesMut {
-        if self.bytes.capacity() - self.bytes.len() < least {
-            self.bytes.reserve(least.max(self.bytes.len()));
+    /// Where to append what is read: room for the `expected` rest of a message, else for at least `least` bytes. What has to grow at
+    /// least doubles, so that a large message is moved a few times only.
+    pub(super) fn room(&mut self, least: usize, expected: usize) -> &mut BytesMut {
+        let free = self.bytes.capacity() - self.bytes.len();
+        let is_enough = expected > 0 && free >= expected;
+        if !is_enough && free < least {
+            let growth = if expected > 0 {
+                expected
+            } else {
+                self.bytes.len()
+            };
+            self.bytes.reserve(growth.max(least));
         }
         &mut self.bytes
     }
