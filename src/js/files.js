@@ -6,6 +6,13 @@ const path = require('node:path');
 /** How long a JSON file, which may be any JavaScript expression, may take to evaluate, in ms. */
 const EVALUATION_MAX = 1000;
 
+/** How long a JavaScript file may take, in ms. Some load a compiler first. */
+const MODULE_MAX = 10_000;
+
+/** Memory of one, in MB, and the longest value that is taken. */
+const MEMORY_MAX = 512;
+const TEXT_MAX = 16 * 1024 * 1024;
+
 /** Text in a name → how that file is read. pm2 looks for the text anywhere in the name. */
 const KINDS = [
   ['.json', readJson],
@@ -68,25 +75,28 @@ function readFile(file) {
   }
 }
 
-/** Runs the file afresh, whichever module system it is written for. */
-async function load(file) {
-  const fresh = `${require('node:url').pathToFileURL(file)}?pm2=${process.hrtime.bigint()}`;
-  if (file.endsWith('.mjs')) return unwrap(await import(fresh));
-  delete require.cache[require.resolve(file)];
-  let value;
-  try {
-    value = require(file);
-  } catch (error) {
-    if (error.code !== 'ERR_REQUIRE_ESM' && error.code !== 'ERR_REQUIRE_ASYNC_MODULE') throw error;
-    return unwrap(await import(fresh));
-  }
-  // Node 22 and later can require an ES module, but keep the first result for ever.
-  if (require('node:util').types.isModuleNamespaceObject(value)) return unwrap(await import(fresh));
-  return value;
-}
-
-function unwrap(namespace) {
-  return namespace.default ?? { ...namespace };
+/** Runs the file afresh, in a thread that ends when it takes too long. */
+function load(file) {
+  const { Worker } = require('node:worker_threads');
+  const worker = new Worker(path.join(__dirname, 'config.js'), {
+    workerData: { file },
+    stdout: true,
+    stderr: true,
+    resourceLimits: { maxOldGenerationSizeMb: MEMORY_MAX },
+  });
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`has no value after ${MODULE_MAX} ms`)), MODULE_MAX);
+    worker.once('exit', (code) => {
+      clearTimeout(timer);
+      reject(new Error(`ended with code ${code} instead of giving a value`));
+    });
+    worker.once('error', reject);
+    worker.once('message', ({ json, error }) => {
+      if (error !== undefined) reject(Object.assign(new Error(error.message), error));
+      else if (json === undefined || json.length <= TEXT_MAX) resolve(json === undefined ? undefined : JSON.parse(json));
+      else reject(new Error(`has a value of more than ${TEXT_MAX} characters`));
+    });
+  }).finally(() => worker.terminate());
 }
 
 /**

@@ -1,0 +1,83 @@
+//! The table of options in the README and the types of the package, checked against the one table that the code goes by.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use pm2::config::options::{Default, OptionSpec, Scope, TABLE, camel_case};
+
+const BEGIN: &str = "<!-- options: written by `PM2_WRITE=1 cargo test --test options` -->\n";
+const END: &str = "<!-- end of options -->";
+
+fn read(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn row(spec: &OptionSpec) -> String {
+    let camel = camel_case(spec.name);
+    let mut names = format!("`{}`", spec.name);
+    let others = (camel != spec.name).then_some(camel.as_str());
+    for other in others.into_iter().chain(spec.aliases.iter().copied()) {
+        write!(names, " `{other}`").unwrap();
+    }
+    let default = match spec.default {
+        Default::Absent => String::new(),
+        Default::True => "`true`".to_owned(),
+        Default::Number(number) => format!("`{number}`"),
+        Default::Text(text) => format!("`{text}`"),
+    };
+    let about = match spec.scope {
+        Scope::App => spec.about.to_owned(),
+        Scope::Client => format!("{} (acted on by the caller's side)", spec.about),
+    };
+    let cells = [names, spec.allowed(), default, about];
+    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+    format!("| {} |\n", cells.join(" | "))
+}
+
+// Protects: what people read about options is what the code does.
+#[test]
+fn the_readme_shows_the_table_of_options() {
+    let mut table =
+        "| option | allowed | default | meaning |\n| --- | --- | --- | --- |\n".to_owned();
+    table.extend(TABLE.iter().map(row));
+    let readme = read("README.md");
+    let (before, rest) = readme.split_once(BEGIN).unwrap();
+    let (shown, after) = rest.split_once(END).unwrap();
+    if std::env::var_os("PM2_WRITE").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        std::fs::write(path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+        return;
+    }
+    assert!(shown == table, "run: PM2_WRITE=1 cargo test --test options");
+}
+
+// Protects: whoever writes TypeScript can use every option, under every name.
+#[test]
+fn the_types_name_every_option() {
+    let types = read("index.d.ts");
+    // CamelCased makes the generated spellings.
+    let names = TABLE
+        .iter()
+        .filter(|spec| spec.scope == Scope::App)
+        .flat_map(|spec| {
+            let aliases = spec.aliases.iter().filter(|alias| !alias.contains('_'));
+            std::iter::once(&spec.name).chain(aliases)
+        });
+    let missing: Vec<&&str> = names
+        .filter(|name| !types.contains(&format!(" {name}?:")))
+        .filter(|name| {
+            // The camelCase form of one that is there.
+            !TABLE.iter().any(|spec| {
+                std::iter::once(&spec.name)
+                    .chain(spec.aliases)
+                    .any(|other| {
+                        other != *name
+                            && camel_case(other) == **name
+                            && types.contains(&format!(" {other}?:"))
+                    })
+            })
+        })
+        .collect();
+    assert!(missing.is_empty(), "not in index.d.ts: {missing:?}");
+}

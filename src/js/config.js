@@ -1,0 +1,46 @@
+'use strict';
+
+/*
+ * Runs one JavaScript configuration file and hands its value back as JSON. A thread of its own, so that a file that never returns, exits,
+ * prints or takes all memory does none of that to the program that asked for it.
+ */
+
+const { parentPort, workerData } = require('node:worker_threads');
+
+/** Runs the file, whichever module system it is written for. */
+async function load(file) {
+  const url = require('node:url').pathToFileURL(file).href;
+  if (file.endsWith('.mjs')) return unwrap(await import(url));
+  let value;
+  try {
+    value = require(file);
+  } catch (error) {
+    if (error.code !== 'ERR_REQUIRE_ESM' && error.code !== 'ERR_REQUIRE_ASYNC_MODULE') throw error;
+    return unwrap(await import(url));
+  }
+  // Node 22 and later can require an ES module.
+  return require('node:util').types.isModuleNamespaceObject(value) ? unwrap(value) : value;
+}
+
+function unwrap(namespace) {
+  return namespace.default ?? { ...namespace };
+}
+
+/** Regular expressions are understood by their text (`ignore_watch`). */
+function asText(_name, value) {
+  return value instanceof RegExp ? String(value) : value;
+}
+
+load(workerData.file).then((value) => {
+  try {
+    parentPort.postMessage({ json: JSON.stringify(value, asText) });
+  } catch (error) {
+    refuse(error);
+  }
+}, refuse);
+
+function refuse(error) {
+  const { name, message, stack, code } = error ?? {};
+  const shown = message === undefined ? { message: String(error) } : { name, message, stack, code };
+  parentPort.postMessage({ error: shown });
+}
