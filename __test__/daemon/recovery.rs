@@ -335,3 +335,60 @@ fn an_update_keeps_every_process_and_one_that_fails_is_rolled_back() {
     let numbers: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
 }
+
+// Protects: workers, their sockets and the port they share. Every connection that is made is answered.
+#[test]
+fn workers_of_a_cluster_answer_every_request_while_the_daemon_is_killed() {
+    use std::io::{Read as _, Write as _};
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let script = "const server = require('http').createServer((q, s) => s.end('ok')); server.listen(0, () => console.log(server.address().port));";
+    let more = json!({"exec_mode": "cluster_mode", "instances": 2});
+    daemon.start_node(&mut client, "web", script, &more);
+    wait_for("both to listen", || {
+        (daemon.out_log("web").lines().count() == 2).then_some(())
+    });
+    let port: u16 = daemon
+        .out_log("web")
+        .lines()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let ask = || {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("ok"), "{answer}");
+    };
+    let mut dice = Dice(3);
+    for _ in 0..20 {
+        daemon.kill_daemon();
+        let until = Instant::now() + Duration::from_millis(60 + dice.roll(60));
+        while Instant::now() < until {
+            ask();
+        }
+    }
+    client = daemon.new_caller();
+    let list = client.ok("getMonitorData", json!([{}]));
+    for process in list.as_array().unwrap() {
+        assert_eq!(process["pm2_env"]["restart_time"], 0);
+        assert_eq!(process["pm2_env"]["status"], "online");
+    }
+    // A worker that comes later gets the same port, from a daemon that never bound it.
+    client.ok("restartProcessId", json!([{"id": 0}]));
+    wait_for("it to listen", || {
+        (daemon.out_log("web").lines().count() == 3).then_some(())
+    });
+    assert_eq!(
+        daemon.out_log("web").lines().last().unwrap(),
+        port.to_string()
+    );
+    for _ in 0..20 {
+        ask();
+    }
+}

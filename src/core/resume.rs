@@ -143,7 +143,13 @@ impl Supervisor {
                 }
             }
             State::Stopping { run, .. } => out.extend(process.unheard(&self.config, run, fate)),
-            _ => {}
+            State::Stopped
+            | State::Spawning { .. }
+            | State::Launching { .. }
+            | State::Online { .. }
+            | State::Waiting { .. }
+            | State::Errored
+            | State::Stuck { .. } => {}
         }
         if let Some(process) = self.fleet.get(id)
             && process.run().is_none_or(|run| fate(run) != Fate::Unknown)
@@ -214,7 +220,13 @@ impl super::Process {
                 has_exited,
                 ..
             } => Some((run, pid, self.rules.tree, has_exited)),
-            _ => None,
+            State::Stopped
+            | State::Spawning { .. }
+            | State::Launching { .. }
+            | State::Online { .. }
+            | State::Waiting { .. }
+            | State::Errored
+            | State::Stuck { .. } => None,
         }
     }
 

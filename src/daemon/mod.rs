@@ -47,7 +47,7 @@ use tokio::sync::watch as latest;
 use tokio::task::{JoinSet, LocalSet};
 
 use self::link::{Link, LinkError};
-use self::pilot::{Ears, Farewell};
+use self::pilot::{Ears, Farewell, Pilot};
 use self::recovery::Hello;
 use self::server::Server;
 use self::shared::Shared;
@@ -156,15 +156,7 @@ async fn serve(
     pilot.greet(&home, hello.keeper, is_first, &complaints);
     let keeper = hello.keeper;
     pilot.recover(hello)?;
-    let success = serde_json::json!({
-        "online": true, "success": true, "pid": keeper, "pm2_version": COMPATIBLE_VERSION,
-    });
-    // First the keeper: whoever has read the line may kill us and be served all the same.
-    pilot.link.send(Request::Ready)?;
-    tell(ready, &success.to_string());
-    pilot.records.let_other_go()?;
-    // Most of what a start touches is never needed again.
-    process::trim_memory();
+    be_ready(&mut pilot, keeper, ready)?;
 
     let ears = Ears {
         commands: commands_out,
@@ -194,6 +186,20 @@ async fn quit(mut link: Link, farewell: &Farewell) -> Result<ExitCode, DaemonErr
     link.send(Request::Quit)?;
     link.flush().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says so to everybody who waits for it.
+fn be_ready(pilot: &mut Pilot, keeper: i32, ready: &mut Vec<File>) -> Result<(), DaemonError> {
+    let success = serde_json::json!({
+        "online": true, "success": true, "pid": keeper, "pm2_version": COMPATIBLE_VERSION,
+    });
+    // First the keeper: whoever has read the line may kill us and be served all the same.
+    pilot.link.send(Request::Ready)?;
+    tell(ready, &success.to_string());
+    pilot.records.let_other_go()?;
+    // Most of what a start touches is never needed again.
+    process::trim_memory();
+    Ok(())
 }
 
 /// The socket at this address: the one an earlier daemon had, with who waits there, or a new one that the keeper holds too.

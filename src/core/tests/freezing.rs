@@ -1,8 +1,10 @@
 //! What the next daemon continues from.
 
-use super::super::{FROZEN_VERSION, Supervisor, SupervisorConfig, ThawError};
+use std::time::Duration;
+
+use super::super::{Effect, FROZEN_VERSION, Fate, Now, Supervisor, SupervisorConfig, ThawError};
 use super::world::World;
-use crate::model::PmId;
+use crate::model::{PmId, RunId};
 
 fn frozen() -> (String, Vec<String>) {
     let mut world = World::new(SupervisorConfig::default());
@@ -55,4 +57,60 @@ fn a_record_that_cannot_be_read_is_named() {
         thaw(&later, &[]).unwrap_err(),
         ThawError::Version(99)
     ));
+}
+
+fn resumed(fate: &dyn Fn(RunId) -> Fate) -> Vec<String> {
+    let (header, processes) = frozen();
+    let mut supervisor = thaw(&header, &[&processes[0], &processes[1]]).unwrap();
+    let now = Now {
+        mono: Duration::from_secs(1),
+        wall_ms: 1_000,
+    };
+    let effects = supervisor.resume(now, fate);
+    let all = supervisor.take_all();
+    assert!(all.header.is_some() && all.processes.len() == 2);
+    assert!(!supervisor.has_changes(), "nothing has changed since");
+    effects.iter().map(|effect| format!("{effect:?}")).collect()
+}
+
+/// Both were asked to end. Whoever has been signalled is not signalled again: a second SIGINT is taken for impatience.
+#[test]
+fn what_was_done_is_not_repeated_and_what_was_not_is() {
+    let lives = |is_signalled| move |_: RunId| Fate::Lives { is_signalled };
+    let count = |effects: &[String]| {
+        let terminations = effects.iter().filter(|one| one.starts_with("Terminate"));
+        terminations.count()
+    };
+    assert_eq!(count(&resumed(&lives(true))), 0);
+    assert_eq!(count(&resumed(&lives(false))), 2);
+    assert_eq!(count(&resumed(&|_| Fate::Ended)), 0);
+}
+
+/// A request that did not reach the keeper is made again, under a number that was never used.
+#[test]
+fn a_run_nobody_knows_of_is_begun_again() {
+    let mut world = World::new(SupervisorConfig::default());
+    world.run(r#"prepare "instances":1"#);
+    let header = world.supervisor.freeze_header();
+    let process = world.supervisor.freeze_process(PmId(0)).unwrap();
+    let mut supervisor = thaw(&header, &[&process]).unwrap();
+    let before = supervisor.get(PmId(0)).unwrap().run();
+    let now = Now {
+        mono: Duration::from_secs(1),
+        wall_ms: 1_000,
+    };
+    let effects = supervisor.resume(now, &|_| Fate::Unknown);
+    let spawned: Vec<RunId> = effects
+        .iter()
+        .filter_map(|effect| {
+            if let Effect::Spawn { run, .. } = effect {
+                Some(*run)
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert_eq!(spawned.len(), 1);
+    assert!(Some(spawned[0]) > before);
+    assert_eq!(supervisor.get(PmId(0)).unwrap().run(), Some(spawned[0]));
 }
