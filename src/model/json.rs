@@ -164,6 +164,18 @@ pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// Text as a JSON string, at the end of `out`. A list has some thirty of them per process, so what needs no escape is only copied.
+fn write_quoted(out: &mut Vec<u8>, text: &str) {
+    let needs_escape = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    if text.bytes().any(needs_escape) {
+        out.extend_from_slice(quoted(text).as_bytes());
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    }
+}
+
 /// The members of an object's text, without the braces.
 #[must_use]
 pub(crate) fn inside(object: &str) -> &str {
@@ -212,8 +224,7 @@ impl<'a> ObjectWriter<'a> {
 
     /// One member whose value is a string.
     pub(crate) fn text(&mut self, key: &str, text: &str) {
-        let text = quoted(text);
-        self.raw(key, &text);
+        write_quoted(self.key(key), text);
     }
 
     /// One member whose value prints as JSON: a number or a boolean.
@@ -227,7 +238,7 @@ impl<'a> ObjectWriter<'a> {
     /// Begins a member and leaves its value to the caller, who must write exactly one.
     pub(crate) fn key(&mut self, key: &str) -> &mut Vec<u8> {
         self.separate();
-        self.out.extend_from_slice(quoted(key).as_bytes());
+        write_quoted(self.out, key);
         self.out.push(b':');
         self.out
     }
@@ -265,6 +276,23 @@ pub(crate) fn text_of(out: Vec<u8>) -> JsonText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_quoted_alike_whether_it_needs_escapes_or_not() {
+        for text in [
+            "",
+            "plain",
+            "h\u{e9}",
+            "a\"b",
+            "a\\b",
+            "a\nb",
+            "\u{7f}\u{0}",
+        ] {
+            let mut out = Vec::new();
+            write_quoted(&mut out, text);
+            assert_eq!(out, quoted(text).as_bytes(), "{text:?}");
+        }
+    }
 
     #[test]
     fn the_last_of_equal_keys_wins_in_the_place_of_the_first() {
