@@ -450,7 +450,8 @@ declare namespace pm2 {
 
   interface Packet {
     type?: string;
-    topic: unknown;
+    /** What the message is about; its `type` unless given. */
+    topic?: unknown;
     data: unknown;
     [other: string]: unknown;
   }

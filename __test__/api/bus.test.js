@@ -40,6 +40,17 @@ test('sendDataToProcessId(id, packet)', async () => {
   expect(events[0][0].data.got).toEqual({ type: 'process:msg', data: { n: 1 }, topic: true, id: 0 });
 });
 
+// Protects: the documents' own example, which pm2 7.0.4 refuses.
+testOurs('a packet without a topic is about its type', async () => {
+  await box.call('start', { script: ECHO });
+  const events = await record('process:msg');
+  const packet = { type: 'process:msg', data: { some: 'data', hello: true }, id: 0 };
+  await box.call('sendDataToProcessId', packet);
+  await until(() => events.length === 1);
+  expect(events[0][0].data.got).toEqual({ ...packet, topic: 'process:msg' });
+  expect(packet).not.toHaveProperty('topic');
+});
+
 test('launchBus gives the bus and its socket', async () => {
   await box.call('connect');
   const args = await new Promise((resolve) => box.pm2.launchBus((...all) => resolve(all)));

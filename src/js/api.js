@@ -291,7 +291,9 @@ function operate(api, action, target, options, callback) {
 function sendData(api, packet, callback) {
   return settle(callback, () => {
     if (typeof packet !== 'object' || packet === null) throw badArgument('sendDataToProcessId', 'packet', packet, 'an object');
-    return api.Client.call('sendDataToProcessId', packet);
+    // pm2's documents send packets without a topic, which its later daemons refuse.
+    const { topic = packet.type } = packet;
+    return api.Client.call('sendDataToProcessId', { ...packet, topic });
   });
 }
 
