@@ -76,7 +76,8 @@ mod tests {
         let mut words = LastWords::default();
         words.begin(PmId(0), RunId(1), path.clone());
         assert_eq!(words.of(PmId(0), RunId(1)), "");
-        let lines: String = (0..40).map(|n| format!("line {n}\n")).collect();
+        let lines: Vec<String> = (0..40).map(|n| format!("line {n}\n")).collect();
+        let lines = lines.concat();
         std::fs::write(&path, format!("before\n{lines}")).unwrap();
         let shown = words.of(PmId(0), RunId(1));
         assert!(shown.starts_with("line 20\n") && shown.ends_with("line 39"));

@@ -1,0 +1,100 @@
+'use strict';
+
+/**
+ * An http server in two workers: new connections and kept ones under load, what a request costs all processes in CPU time, how long others
+ * wait while one of four workers is blocked, and how long a reload of four takes.
+ */
+
+const fs = require('node:fs');
+const http = require('node:http');
+const path = require('node:path');
+const { now, pause } = require('../lib/context');
+
+const CLIENTS = 64;
+const LOAD_MS = 3_000;
+const BLOCK_MS = 2_000;
+/** Clock ticks of /proc/<pid>/stat per second, on every Linux that Node runs on. */
+const TICKS = 100;
+
+const SCRIPT = path.join(__dirname, '..', 'apps', 'web.js');
+
+/** Asks until `end`; gives how many were answered and how long each took. */
+async function load(port, { keepAlive, clients = CLIENTS, ms = LOAD_MS }) {
+  const agent = new http.Agent({ keepAlive, maxSockets: clients });
+  const end = now() + ms;
+  const times = [];
+  const ask = () =>
+    new Promise((resolve, reject) => {
+      const request = http.get({ host: '127.0.0.1', port, agent }, (response) => response.resume().on('end', resolve));
+      request.on('error', reject);
+    });
+  const client = async () => {
+    while (now() < end) {
+      const start = now();
+      await ask();
+      times.push(now() - start);
+    }
+  };
+  await Promise.all(Array.from({ length: clients }, client));
+  agent.destroy();
+  return { perSecond: times.length / (ms / 1000), requests: times.length, slowest: Math.max(...times) };
+}
+
+/** CPU time of these processes so far, in µs. */
+function cpuOf(pids) {
+  const ticks = pids.map((pid) => {
+    const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
+    return Number(fields[11]) + Number(fields[12]);
+  });
+  return (ticks.reduce((sum, one) => sum + one, 0) / TICKS) * 1e6;
+}
+
+/** The pid in pm2.pid, and the processes that it started and that are no app. */
+function managers(home, apps) {
+  const root = Number(fs.readFileSync(path.join(home, 'pm2.pid'), 'utf8'));
+  const children = fs.readFileSync(`/proc/${root}/task/${root}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+  return [root, ...children.filter((pid) => !apps.includes(pid))];
+}
+
+module.exports = {
+  rounds: 4,
+  async measure({ load: load_, call, timed, until, home }) {
+    const pm2 = load_();
+    await call(pm2, 'connect');
+    const port = 20_000 + Math.floor(Math.random() * 20_000);
+    const isServed = () =>
+      new Promise((resolve) => http.get({ port, agent: false }, (r) => resolve(r.resume())).on('error', () => resolve(false)));
+    const app = { name: 'web', script: SCRIPT, exec_mode: 'cluster', env: { PORT: String(port) } };
+    await call(pm2, 'start', { ...app, instances: 2 });
+    await until('the workers to listen', isServed);
+    await pause(500);
+    const pids = (await call(pm2, 'list')).map((one) => one.pid);
+    const measured = {};
+    for (const keepAlive of [false, true]) {
+      const all = [...managers(home, pids), ...pids];
+      const before = cpuOf(all);
+      const result = await load(port, { keepAlive });
+      measured[keepAlive ? 'kept' : 'fresh'] = { perSecond: result.perSecond, cpu: (cpuOf(all) - before) / result.requests };
+    }
+    await call(pm2, 'delete', 'web');
+    await call(pm2, 'start', { ...app, instances: 4 });
+    await until('the workers to listen', isServed);
+    await pause(500);
+    const blocked = new Promise((resolve) =>
+      http.get({ port, path: `/?block=${BLOCK_MS}`, agent: false }, (r) => r.resume().on('end', resolve)),
+    );
+    await pause(50);
+    measured.slowest = (await load(port, { keepAlive: false, clients: 16, ms: BLOCK_MS - 500 })).slowest;
+    await blocked;
+    measured.reload = await timed(() => call(pm2, 'reload', 'web'));
+    return measured;
+  },
+  metrics: [
+    { label: 'cluster: requests, a connection each', unit: '/s', value: (s) => s.fresh.perSecond },
+    { label: 'cluster: CPU per request, a connection each', unit: 'µs', value: (s) => s.fresh.cpu, target: { ratio: 0.45 } },
+    { label: 'cluster: requests, keep-alive', unit: '/s', value: (s) => s.kept.perSecond },
+    { label: 'cluster: CPU per request, keep-alive', unit: 'µs', value: (s) => s.kept.cpu },
+    { label: 'cluster: slowest answer beside a blocked worker', unit: 'ms', value: (s) => s.slowest },
+    { label: 'cluster: reload of four workers', unit: 'ms', value: (s) => s.reload },
+  ],
+};
