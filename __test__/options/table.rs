@@ -1,6 +1,5 @@
 //! The table of options in the README and the types of the package, checked against the one table that the code goes by.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use pm2::config::options::{Default, OptionSpec, Scope, TABLE, camel_case};
@@ -10,7 +9,7 @@ const END: &str = "<!-- end of options -->";
 
 fn read(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    std::fs::read_to_string(path).unwrap()
+    std::fs::read_to_string(path).expect("read a file of the package")
 }
 
 fn row(spec: &OptionSpec) -> String {
@@ -18,7 +17,7 @@ fn row(spec: &OptionSpec) -> String {
     let mut names = format!("`{}`", spec.name);
     let others = (camel != spec.name).then_some(camel.as_str());
     for other in others.into_iter().chain(spec.aliases.iter().copied()) {
-        write!(names, " `{other}`").unwrap();
+        names = format!("{names} `{other}`");
     }
     let default = match spec.default {
         Default::Absent => String::new(),

@@ -13,6 +13,7 @@ mod launch;
 mod lines;
 mod link;
 mod logs;
+mod machine;
 mod memory;
 mod methods;
 mod outbox;

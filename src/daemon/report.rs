@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::machine::Machine;
 use crate::host::paths::COMPATIBLE_VERSION;
 
 /// The version of this program; `getVersion` names the pm2 it stands in for.
@@ -56,6 +57,7 @@ pub(crate) fn report(
 pub(crate) struct SystemSampler {
     last: Option<(Duration, String)>,
     cpu: Option<CpuTime>,
+    machine: Machine,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,13 +71,13 @@ impl SystemSampler {
     pub(crate) fn sample(&mut self, now: Duration) -> &str {
         let is_fresh = |(at, _): &(Duration, String)| now.saturating_sub(*at) < SYSTEM_INTERVAL;
         if !self.last.as_ref().is_some_and(is_fresh) {
-            let text = self.look().to_string();
+            let text = self.look(now).to_string();
             self.last = Some((now, text));
         }
         self.last.as_ref().map_or("{}", |(_, text)| text)
     }
 
-    fn look(&mut self) -> Value {
+    fn look(&mut self, now: Duration) -> Value {
         let mut metrics = Map::new();
         let mut add = |name: &str, value: Value, unit: &str| {
             let metric = json!({"value": value, "type": "metric", "unit": unit, "historic": true});
@@ -104,6 +106,9 @@ impl SystemSampler {
         add("RAM Total", total.into(), "b");
         add("RAM Available", available.into(), "b");
         add("RAM Active", of("Active:").into(), "b");
+        for metric in self.machine.look(now) {
+            add(&metric.name, json!(metric.value), metric.unit);
+        }
         Value::Object(metrics)
     }
 }

@@ -416,3 +416,52 @@ proptest! {
         world.finish();
     }
 }
+
+/// Steps of the long run, without `PM2_STEPS`: as many as a debug build makes in a few seconds.
+const STEPS: u64 = 16_000;
+/// Steps of one world. Longer ones only repeat themselves.
+const STEPS_PER_WORLD: u64 = 400;
+
+/// Numbers that are the same for the same seed (splitmix64).
+struct Seeded(u64);
+
+impl Seeded {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+// Protects: the same as above over whole histories. `PM2_STEPS=2000000 cargo test --release long_histories` is for a CI;
+// the seed of a failure is in its message, `PM2_SEED` begins there.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test is told by its environment how long to go on"
+)]
+#[test]
+fn long_histories_keep_what_is_always_true() {
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let steps = number("PM2_STEPS").unwrap_or(STEPS);
+    let first = number("PM2_SEED").unwrap_or(1);
+    for seed in first..first + steps.div_ceil(STEPS_PER_WORLD) {
+        let lived = std::panic::catch_unwind(|| {
+            let (mut random, mut world) = (Seeded(seed), Pretend::new());
+            for _ in 0..STEPS_PER_WORLD {
+                let [what, which, ..] = random.next().to_le_bytes();
+                world.happen(what, which);
+            }
+            world.finish();
+        });
+        assert!(
+            lived.is_ok(),
+            "the world of PM2_SEED={seed} broke a rule, see above"
+        );
+    }
+}
