@@ -20,6 +20,9 @@ use crate::wire::rpc;
 /// How long a daemon may take to go once it manages nothing any more.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
+/// How many daemons in a row may die while they are being ended.
+const ATTEMPTS_MAX: u32 = 3;
+
 /// How often to look whether it has gone: at first, and at most.
 const POLL_FIRST: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(25);
@@ -39,11 +42,18 @@ pub(super) async fn kill(client: &Client) -> Result<(), ClientError> {
     if !client.is_connected() && client.open(&client.home().rpc).await?.is_none() {
         return Ok(());
     }
-    let (connection, _) = client.attach().await?;
-    match end_everything(client, &connection).await {
-        // Somebody else was faster, or the daemon fell over it; either way the rest is to see it gone.
-        Ok(()) | Err(ClientError::Lost | ClientError::Closed) => {}
-        Err(error) => return Err(error),
+    for _ in 0..ATTEMPTS_MAX {
+        let (connection, _) = client.attach().await?;
+        match end_everything(client, &connection).await {
+            Ok(()) => break,
+            // Somebody else was faster, and nobody serves any more; or the daemon fell over it, and another one goes on.
+            Err(ClientError::Lost | ClientError::Closed) => {
+                if client.open(&client.home().rpc).await?.is_none() {
+                    break;
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
     wait_until_gone(client).await?;
     client.disconnect();
