@@ -232,15 +232,19 @@ pub fn prepare(
         app.shift_remove("node_args");
         app.insert("node_args".into(), Value::Array(Vec::new()));
     }
-    if app.contains_key("cwd") {
-        app.insert("cwd".into(), Value::from(cwd.as_str()));
+    // Variables see the resolved folder; the record keeps what was declared, as pm2's does.
+    let declared_cwd = app.get("cwd").cloned();
+    if let Some(declared) = app.get_mut("cwd") {
+        *declared = Value::from(cwd.as_str());
     }
     let path = find_script(&script, &cwd, &home, lookup)?;
     app.insert("pm_exec_path".into(), Value::from(path.as_str()));
     let env = environment::of_app(&app, &name, around, ecosystem, form);
     app.insert("env".into(), Value::Object(env));
     app.shift_remove("script");
-    app.shift_remove("cwd");
+    if let (Some(shown), Some(declared)) = (app.get_mut("cwd"), declared_cwd) {
+        *shown = declared;
+    }
     app.insert("pm_cwd".into(), Value::from(cwd.as_str()));
     interpreter::decide(&mut app, &path, around, lookup)?;
     let reads_script = app

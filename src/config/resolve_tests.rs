@@ -210,6 +210,7 @@ fn a_working_directory_is_where_the_script_is_looked_for() {
         (&json!("/home/app/srv"), &json!("/home/app/srv/web.js"))
     );
     assert_eq!(app["env"]["PWD"], "/home/app/srv");
+    assert_eq!(app["cwd"], "home/app/srv/", "as declared");
 }
 
 #[test]

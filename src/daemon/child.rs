@@ -9,7 +9,6 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 
-use nix::errno::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
@@ -17,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use super::ends::{OurEnds, Share};
 use super::lines::{Chunk, RunLog, Stream};
 use super::outgoing::{Outgoing, OutgoingError};
+use super::readiness::{is_passing, read_now, readable};
 use super::runs::Prepared;
 use super::scratch::{Leftover, SCRATCH_BYTES, Source};
 use super::shared::{Shared, watch};
@@ -247,13 +247,6 @@ impl Run {
 
     /// Cancel-safe: readiness that was not acted upon is seen again.
     async fn woken(&self) -> Woke {
-        async fn readable(fd: Option<&AsyncFd<OwnedFd>>) {
-            match fd {
-                // An error here shows up again in the read.
-                Some(fd) => drop(fd.readable().await),
-                None => std::future::pending().await,
-            }
-        }
         async fn writable(fd: Option<&AsyncFd<OwnedFd>>, outgoing: &RefCell<Outgoing>) {
             let is_waiting = !outgoing.borrow().is_empty();
             match fd {
@@ -339,7 +332,7 @@ impl Run {
             Stream::Out => Source::Out,
             Stream::Err => Source::Err,
         };
-        let read = open.try_io(Interest::READABLE, |fd| {
+        let read = read_now(open, self.is_ending, |fd| {
             nix::unistd::read(fd, scratch.begin(self.id, source)).map_err(io::Error::from)
         });
         match read {
@@ -393,7 +386,7 @@ impl Run {
             let read = {
                 let mut scratch = self.shared.output.borrow_mut();
                 let handles = &mut self.handles;
-                let read = open.try_io(Interest::READABLE, |fd| {
+                let read = read_now(open, self.is_ending, |fd| {
                     let bytes = scratch.begin(self.id, Source::Ipc);
                     handles::receive_with_fds(fd.as_fd(), bytes, handles)
                 });
@@ -492,8 +485,4 @@ impl Run {
             }
         }
     }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(Errno::EINTR as i32)
 }

@@ -20,6 +20,7 @@ mod outbox;
 mod outgoing;
 mod perform;
 mod pilot;
+mod readiness;
 mod records;
 mod recovery;
 mod report;

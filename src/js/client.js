@@ -66,7 +66,7 @@ class Client {
   }
 
   update(callback) {
-    return settle(callback, async () => JSON.parse(await this.#link.request(this.daemon_mode, 'update', '', '{}')));
+    return settle(callback, async () => JSON.parse(await this.#link.update(this.daemon_mode)));
   }
 
   /** Calls back with one boolean and no error. Never launches a daemon. */

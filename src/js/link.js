@@ -36,6 +36,11 @@ class Link {
     return this.#open().request(isDaemon, op, name, payload);
   }
 
+  /** Has the daemon of this package, with the environment of this moment, take over. */
+  update(isDaemon) {
+    return this.#open().request(isDaemon, 'update', '', launchPayload(isDaemon));
+  }
+
   /** Whether a daemon answers. Never launches one. */
   async ping() {
     return (await this.#open().ask('ping', '', '{}')) === 'true';
@@ -121,7 +126,7 @@ class Session {
 
   async #connect(isDaemon) {
     try {
-      const text = await this.ask('connect', '', JSON.stringify({ daemon: isDaemon, env: { ...process.env }, cwd: process.cwd() }));
+      const text = await this.ask('connect', '', launchPayload(isDaemon));
       const meta = JSON.parse(text);
       this.isTied ||= !isDaemon && meta.new_pm2_instance;
       this.#isConnected = !this.#isClosed;
@@ -255,6 +260,11 @@ class Session {
     if (isDue) this.#native.ref();
     else this.#native.unref();
   }
+}
+
+/** What a daemon that is launched, or takes over, gets from this process. */
+function launchPayload(isDaemon) {
+  return JSON.stringify({ daemon: isDaemon, env: { ...process.env }, cwd: process.cwd() });
 }
 
 function loadNative() {

@@ -73,7 +73,8 @@ impl Desk {
         }
     }
 
-    async fn connect(&self, payload: &str) -> Result<String, Failure> {
+    /// Takes over what a daemon that is launched, or that takes over, gets from the caller.
+    fn settle_launch(&self, payload: &str) -> Result<(), Failure> {
         let Connect { daemon, env } =
             serde_json::from_str(payload).map_err(Failure::bad_payload)?;
         let env = env
@@ -83,6 +84,17 @@ impl Desk {
             env: env.collect(),
             is_tied: !daemon,
         });
+        Ok(())
+    }
+
+    async fn update(&self, payload: &str) -> Result<String, Failure> {
+        self.settle_launch(payload)?;
+        self.client.update().await?;
+        Ok(r#"{"success":true}"#.to_owned())
+    }
+
+    async fn connect(&self, payload: &str) -> Result<String, Failure> {
+        self.settle_launch(payload)?;
         let attached = self.client.connect().await?;
         let home = self.client.home();
         Ok(json!({
@@ -166,11 +178,7 @@ pub(crate) async fn perform(desk: Rc<Desk>, request: Request, answer: Answer) {
             .await
             .map(|()| r#"{"success":true}"#.to_owned())
             .map_err(Failure::from),
-        "update" => client
-            .update()
-            .await
-            .map(|()| r#"{"success":true}"#.to_owned())
-            .map_err(Failure::from),
+        "update" => desk.update(&request.payload).await,
         "ping" => Ok(client.ping().await.to_string()),
         "disconnect" => {
             desk.unsubscribe();
