@@ -320,8 +320,14 @@ impl Run {
         Read::More
     }
 
+    /// Between the end of the process and the report of it. What others of its family print later is waited for as ever.
+    fn is_last_look(&self) -> bool {
+        self.is_ending && !self.is_over
+    }
+
     fn read_some(&mut self, stream: Stream, budget: &mut usize) -> Read {
         let shared = Rc::clone(&self.shared);
+        let is_last_look = self.is_last_look();
         let mut scratch = shared.output.borrow_mut();
         let fd = match stream {
             Stream::Out => &mut self.out,
@@ -332,7 +338,7 @@ impl Run {
             Stream::Out => Source::Out,
             Stream::Err => Source::Err,
         };
-        let read = read_now(open, self.is_ending, |fd| {
+        let read = read_now(open, is_last_look, |fd| {
             nix::unistd::read(fd, scratch.begin(self.id, source)).map_err(io::Error::from)
         });
         match read {
@@ -380,13 +386,14 @@ impl Run {
 
     async fn read_ipc(&mut self, reads: usize) -> Read {
         for _ in 0..reads {
+            let is_last_look = self.is_last_look();
             let Some(open) = &self.ipc else {
                 return Read::Closed;
             };
             let read = {
                 let mut scratch = self.shared.output.borrow_mut();
                 let handles = &mut self.handles;
-                let read = read_now(open, self.is_ending, |fd| {
+                let read = read_now(open, is_last_look, |fd| {
                     let bytes = scratch.begin(self.id, Source::Ipc);
                     handles::receive_with_fds(fd.as_fd(), bytes, handles)
                 });

@@ -20,10 +20,10 @@ pub(super) async fn readable(fd: Option<&AsyncFd<OwnedFd>>) {
 /// is learnt turn by turn and may lag behind the last words.
 pub(super) fn read_now<T>(
     open: &AsyncFd<OwnedFd>,
-    is_ending: bool,
+    is_last_look: bool,
     read: impl FnOnce(&OwnedFd) -> io::Result<T>,
 ) -> io::Result<T> {
-    if is_ending {
+    if is_last_look {
         read(open.get_ref())
     } else {
         open.try_io(Interest::READABLE, read)
