@@ -1,5 +1,7 @@
 //! The supervisor as text, between two inputs: what the next daemon continues from.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::PmId;
@@ -10,7 +12,10 @@ use super::supervisor::{Rest, Saved};
 use super::{Supervisor, SupervisorConfig};
 
 /// The version of the format. Raise it when an older daemon could not continue from what is written.
-pub const FROZEN_VERSION: u32 = 1;
+pub const FROZEN_VERSION: u32 = 2;
+
+/// The part about applications in cluster mode. The others are about a batch each.
+const PRIMARY: u32 = 0;
 
 /// What was written cannot be continued from.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +23,9 @@ pub enum ThawError {
     /// The part that is not about one process.
     #[error("read the supervisor's header")]
     Header(#[source] serde_json::Error),
+    /// One of the parts that are about neither; its number.
+    #[error("read part {0} of the supervisor")]
+    Part(u32, #[source] serde_json::Error),
     /// The part about one process; which one, in the order they were given.
     #[error("read the record of process number {0}")]
     Process(usize, #[source] serde_json::Error),
@@ -35,7 +43,7 @@ struct Header<R> {
 }
 
 impl Supervisor {
-    /// What is not about one process. Changes with most inputs; a few dozen bytes.
+    /// What is not about one process, and not a part of its own. Changes with most inputs; a few dozen bytes.
     #[must_use]
     pub fn freeze_header(&self) -> String {
         let header = Header {
@@ -44,6 +52,40 @@ impl Supervisor {
             rest: &self.rest,
         };
         to_text(&header)
+    }
+
+    /// What is not about one process and changes seldom, or would be long in the header.
+    #[must_use]
+    pub fn freeze_parts(&self) -> BTreeMap<u32, String> {
+        let batches = self.rest.batches.iter();
+        let batches = batches.map(|(id, batch)| (part_of(*id), to_text(batch)));
+        batches.chain([(PRIMARY, self.freeze_primary())]).collect()
+    }
+
+    /// The parts that have changed; those without a text are no more.
+    pub(super) fn changed_parts(&mut self) -> Vec<(u32, Option<String>)> {
+        let mut parts: Vec<(u32, Option<String>)> = Vec::new();
+        for id in std::mem::take(&mut self.saved.batches) {
+            parts.push((part_of(id), self.rest.batches.get(&id).map(to_text)));
+        }
+        let is_marked = self.rest.primary.take_changed();
+        if is_marked || self.saved.primary.is_empty() {
+            let primary = self.freeze_primary();
+            if primary != self.saved.primary {
+                self.saved.primary.clone_from(&primary);
+                parts.push((PRIMARY, Some(primary)));
+            }
+        }
+        debug_assert_eq!(
+            self.saved.primary,
+            self.freeze_primary(),
+            "a change of the primary was not marked"
+        );
+        parts
+    }
+
+    fn freeze_primary(&self) -> String {
+        to_text(&self.rest.primary)
     }
 
     /// One process.
@@ -56,11 +98,21 @@ impl Supervisor {
     pub fn thaw<'t>(
         config: SupervisorConfig,
         header: &str,
+        parts: &BTreeMap<u32, String>,
         processes: impl IntoIterator<Item = &'t str>,
     ) -> Result<Self, ThawError> {
-        let header: Header<Rest> = serde_json::from_str(header).map_err(ThawError::Header)?;
+        let mut header: Header<Rest> = serde_json::from_str(header).map_err(ThawError::Header)?;
         if header.version > FROZEN_VERSION {
             return Err(ThawError::Version(header.version));
+        }
+        for (part, text) in parts {
+            let failed = |error| ThawError::Part(*part, error);
+            if *part == PRIMARY {
+                header.rest.primary = serde_json::from_str(text).map_err(failed)?;
+            } else {
+                let batch = serde_json::from_str(text).map_err(failed)?;
+                header.rest.batches.insert(batch_of(*part), batch);
+            }
         }
         let mut fleet = Fleet::with_next_id(header.next_id);
         for (index, text) in processes.into_iter().enumerate() {
@@ -76,6 +128,15 @@ impl Supervisor {
             saved: Saved::default(),
         })
     }
+}
+
+/// The number of a batch's part. Batches are counted from the daemon's beginning; four thousand million of them are not expected.
+fn part_of(batch: u64) -> u32 {
+    u32::try_from(batch).map_or(u32::MAX, |batch| batch.saturating_add(1))
+}
+
+fn batch_of(part: u32) -> u64 {
+    u64::from(part).saturating_sub(1)
 }
 
 fn to_text(value: &impl Serialize) -> String {

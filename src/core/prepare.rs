@@ -27,9 +27,11 @@ impl Supervisor {
             declaration,
             unique_id,
             instances,
+            concluded: 0,
             answers: Vec::new(),
         };
         self.rest.batches.insert(id, batch);
+        self.saved.batches.insert(id);
         self.make_next(now, id, out);
         Ok(())
     }
@@ -86,12 +88,11 @@ impl Supervisor {
     ) {
         match result {
             Ok(answer) => {
-                if let Some(batch) = self.rest.batches.get_mut(&id) {
-                    batch.answers.push(answer);
-                }
+                self.note_concluded(id, Some(answer));
                 self.make_next(now, id, out);
             }
             Err(failure) => {
+                self.saved.batches.insert(id);
                 if let Some(batch) = self.rest.batches.remove(&id) {
                     out.push(Effect::Reply {
                         ticket: batch.ticket,
@@ -102,11 +103,20 @@ impl Supervisor {
         }
     }
 
+    /// One more instance of a batch is what it was to be.
+    fn note_concluded(&mut self, id: u64, answer: Option<JsonText>) {
+        if let Some(batch) = self.rest.batches.get_mut(&id) {
+            batch.concluded += 1;
+            batch.answers.extend(answer);
+            self.saved.batches.insert(id);
+        }
+    }
+
     /// Makes the next instance of a batch, or answers when all are there.
     fn make_next(&mut self, now: Now, id: u64, out: &mut Vec<Effect>) {
         while let Some(batch) = self.rest.batches.get(&id) {
             let instances = batch.instances;
-            if batch.answers.len() >= instances as usize {
+            if batch.concluded >= instances {
                 let answers: Vec<&str> = batch.answers.iter().map(JsonText::as_str).collect();
                 let result = Ok(JsonText::from_valid(format!("[{}]", answers.join(","))));
                 out.push(Effect::Reply {
@@ -114,6 +124,7 @@ impl Supervisor {
                     result,
                 });
                 self.rest.batches.remove(&id);
+                self.saved.batches.insert(id);
                 return;
             }
             let made = self.read(&batch.declaration, &batch.unique_id).and_then(
@@ -132,9 +143,7 @@ impl Supervisor {
                 return;
             }
             let answer = self.fleet.get(process).map(Process::child);
-            if let Some((batch, answer)) = self.rest.batches.get_mut(&id).zip(answer) {
-                batch.answers.push(answer);
-            }
+            self.note_concluded(id, answer);
         }
     }
 

@@ -11,6 +11,8 @@ use super::{Effect, Now, Supervisor, SupervisorConfig};
 pub struct Changes {
     /// What is not about one process, if that has changed.
     pub header: Option<String>,
+    /// Parts of the same kind that have changed, by their numbers; without a text there is no such part any more.
+    pub parts: Vec<(u32, Option<String>)>,
     /// Each process that may have changed; without a text it is no longer listed.
     pub processes: Vec<(PmId, Option<String>)>,
 }
@@ -33,6 +35,7 @@ impl Supervisor {
     /// Whether [`Self::take_changes`] might give anything. Cheap.
     #[must_use]
     pub fn has_changes(&self) -> bool {
+        // Batches and the primary change with inputs that make the header stale as well.
         self.saved.is_stale || self.fleet.is_changed()
     }
 
@@ -44,17 +47,17 @@ impl Supervisor {
             .into_iter()
             .map(|id| (id, self.freeze_process(id)))
             .collect();
+        let parts = self.changed_parts();
         self.saved.is_stale = false;
-        let header = self.freeze_header();
-        if header == self.saved.header {
-            return Changes {
-                header: None,
-                processes,
-            };
+        let mut header = Some(self.freeze_header());
+        if header.as_ref() == Some(&self.saved.header) {
+            header = None;
+        } else if let Some(header) = &header {
+            self.saved.header.clone_from(header);
         }
-        self.saved.header.clone_from(&header);
         Changes {
-            header: Some(header),
+            header,
+            parts,
             processes,
         }
     }
@@ -62,6 +65,8 @@ impl Supervisor {
     /// Everything, as if all of it had changed.
     pub fn take_all(&mut self) -> Changes {
         self.saved.header = String::new();
+        self.saved.primary = String::new();
+        self.saved.batches.extend(self.rest.batches.keys());
         for id in self.fleet.ids() {
             let _marked = self.fleet.get_mut(id);
         }
@@ -86,9 +91,11 @@ impl Supervisor {
     /// Replies to those who are gone carry a ticket that was never given.
     pub fn resume(&mut self, now: Now, fate: &dyn Fn(RunId) -> Fate) -> Vec<Effect> {
         let mut out = Vec::new();
-        for batch in self.rest.batches.values_mut() {
+        for (id, batch) in &mut self.rest.batches {
             batch.ticket = Ticket::NOBODY;
+            self.saved.batches.insert(*id);
         }
+        self.rest.primary.resume(&mut out);
         for ticket in &mut self.rest.kill_tickets {
             *ticket = Ticket::NOBODY;
         }

@@ -178,11 +178,17 @@ impl Supervisor {
         }
         let next = self.config.next_tick;
         let mut due = Vec::new();
-        for id in self.fleet.ids() {
+        let is_due = |process: &&Process| {
+            let job = process.job.as_ref();
+            job.is_some_and(|job| job.look_at <= now.mono)
+        };
+        // Nobody else is touched: whoever is counts as changed, and is written out anew.
+        let looked_at: Vec<PmId> = self.fleet.iter().filter(is_due).map(Process::id).collect();
+        for id in looked_at {
             let Some(process) = self.fleet.get_mut(id) else {
                 continue;
             };
-            let Some(job) = process.job.as_mut().filter(|job| job.look_at <= now.mono) else {
+            let Some(job) = process.job.as_ref() else {
                 continue;
             };
             let ticks = job.due_ms.filter(|due| *due <= now.wall_ms);

@@ -1,6 +1,6 @@
 //! The whole fleet: inputs are sorted here, effects collected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -67,8 +67,11 @@ pub struct Supervisor {
 #[derive(Debug, Default)]
 pub(super) struct Saved {
     pub(super) header: String,
-    /// It may have changed.
+    pub(super) primary: String,
+    /// The header may have changed.
     pub(super) is_stale: bool,
+    /// Batches that may have changed, those that are over included.
+    pub(super) batches: BTreeSet<u64>,
 }
 
 /// What the supervisor knows beside its processes.
@@ -80,10 +83,12 @@ pub(super) struct Rest {
     pub(super) is_killing: bool,
     /// Who waits for the end of everything.
     pub(super) kill_tickets: Vec<Ticket>,
-    /// Declarations whose instances are being started one after another.
+    /// Declarations whose instances are being started one after another. Each is a record of its own: written here, all of
+    /// them would be written whenever one of them comes a step further.
+    #[serde(skip)]
     pub(super) batches: BTreeMap<u64, Batch>,
-    /// Applications in cluster mode.
-    #[serde(default)]
+    /// Applications in cluster mode. A record of its own too; version 1 had it here.
+    #[serde(default, skip_serializing)]
     pub(super) primary: Primary,
     /// Processes that are being replaced.
     #[serde(default)]
@@ -98,7 +103,11 @@ pub(super) struct Batch {
     pub(super) unique_id: Box<str>,
     /// How many there are to be in all; the record says so.
     pub(super) instances: u32,
-    /// The answers of those that are concluded, as they were then.
+    /// How many of them are concluded.
+    pub(super) concluded: u32,
+    /// Their answers, as they were then. Not written out: who waits for them has its connection to this daemon, so no other
+    /// daemon can answer.
+    #[serde(skip)]
     pub(super) answers: Vec<JsonText>,
 }
 
@@ -373,11 +382,14 @@ impl Supervisor {
 
     /// Answers those who wait for the end of everything. Who cannot be killed is not waited for.
     fn conclude_kill(&mut self, out: &mut Vec<Effect>) {
+        if self.rest.kill_tickets.is_empty() {
+            return;
+        }
         let lives = |process: &Process| {
             process.run().is_some() && process.status() != crate::model::Status::Errored
         };
         let is_over = self.rest.reloads.is_empty() && !self.fleet.iter().any(lives);
-        if self.rest.kill_tickets.is_empty() || !is_over {
+        if !is_over {
             return;
         }
         for ticket in std::mem::take(&mut self.rest.kill_tickets) {

@@ -29,12 +29,16 @@ const FRAME_MAX: usize = 1 << 30;
 const HEADER: u8 = 1;
 const PROCESS: u8 = 2;
 const GONE: u8 = 3;
+const PART: u8 = 4;
+const PART_GONE: u8 = 5;
 
 /// What an earlier daemon wrote down last.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Frozen {
     /// What is not about one process.
     pub(crate) header: String,
+    /// Parts of that which are written by themselves.
+    pub(crate) parts: BTreeMap<u32, String>,
     /// Every listed process, by id.
     pub(crate) processes: BTreeMap<u32, String>,
 }
@@ -161,6 +165,12 @@ fn push_changes(frame: &mut Vec<u8>, changes: &Changes) {
     if let Some(header) = &changes.header {
         push(HEADER, 0, header);
     }
+    for (part, text) in &changes.parts {
+        match text {
+            Some(text) => push(PART, *part, text),
+            None => push(PART_GONE, *part, ""),
+        }
+    }
     for (id, text) in &changes.processes {
         match text {
             Some(text) => push(PROCESS, id.0, text),
@@ -218,6 +228,8 @@ impl Frozen {
                 HEADER => text.clone_into(&mut self.header),
                 PROCESS => drop(self.processes.insert(id, text.to_owned())),
                 GONE => drop(self.processes.remove(&id)),
+                PART => drop(self.parts.insert(id, text.to_owned())),
+                PART_GONE => drop(self.parts.remove(&id)),
                 // Of a later daemon of the same version, which can do without it.
                 _ => {}
             }
@@ -250,6 +262,7 @@ mod tests {
     fn changes(header: Option<&str>, processes: &[(u32, Option<&str>)]) -> Changes {
         Changes {
             header: header.map(str::to_owned),
+            parts: Vec::new(),
             processes: processes
                 .iter()
                 .map(|(id, text)| (PmId(*id), text.map(str::to_owned)))
@@ -272,13 +285,20 @@ mod tests {
         records
             .write(&changes(None, &[(1, None), (2, Some("c"))]))
             .unwrap();
-        records.write(&changes(Some("h2"), &[])).unwrap();
+        let mut last = changes(Some("h2"), &[]);
+        last.parts = vec![
+            (0, Some("p".to_owned())),
+            (7, Some("q".to_owned())),
+            (7, None),
+        ];
+        records.write(&last).unwrap();
         records
     }
 
     fn expected() -> Frozen {
         Frozen {
             header: "h2".to_owned(),
+            parts: [(0, "p".to_owned())].into(),
             processes: [(0, "a".to_owned()), (2, "c".to_owned())].into(),
         }
     }

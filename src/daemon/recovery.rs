@@ -141,18 +141,25 @@ impl Hello {
 /// The list that an earlier daemon had, or an empty one; and what is to be said about it.
 pub(crate) fn supervisor(frozen: Option<Frozen>) -> (Supervisor, Vec<String>) {
     let mut complaints = Vec::new();
-    let Some(frozen) = frozen else {
+    let Some(mut frozen) = frozen else {
         return (Supervisor::new(start::supervisor_config()), complaints);
     };
-    let mut processes: Vec<String> = frozen.processes.into_values().collect();
+    let mut processes: Vec<String> = std::mem::take(&mut frozen.processes)
+        .into_values()
+        .collect();
     loop {
         let texts = processes.iter().map(String::as_str);
-        match Supervisor::thaw(start::supervisor_config(), &frozen.header, texts) {
+        let (config, header) = (start::supervisor_config(), &frozen.header);
+        match Supervisor::thaw(config, header, &frozen.parts, texts) {
             Ok(supervisor) => return (supervisor, complaints),
             Err(error @ ThawError::Process(index, _)) => {
                 // The others must not be lost with it.
                 complaints.push(super::with_causes(&error));
                 processes.remove(index);
+            }
+            Err(error @ ThawError::Part(part, _)) => {
+                complaints.push(super::with_causes(&error));
+                frozen.parts.remove(&part);
             }
             Err(error) => {
                 complaints.push(super::with_causes(&error));

@@ -40,8 +40,8 @@ impl Primary {
         if let (false, Some(name)) = (is_passed, &name) {
             fields.push(("sockname", name));
         }
-        let text = message(&fields, worker.next_seq);
-        worker.next_seq += 1;
+        self.is_changed = true;
+        let text = message(&fields, worker.take_seq().0);
         out.push(if is_passed {
             Effect::SendSocket {
                 run: asker.run,
@@ -77,8 +77,9 @@ impl Primary {
         let Some(worker) = self.workers.get_mut(&run) else {
             return;
         };
-        let text = message(fields, worker.next_seq);
-        worker.next_seq += 1;
+        let (seq, is_leap) = worker.take_seq();
+        self.is_changed |= is_leap;
+        let text = message(fields, seq);
         out.push(Effect::Send {
             run,
             line: JsonText::from_valid(text),

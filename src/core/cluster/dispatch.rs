@@ -28,7 +28,7 @@ const SUSPICION: Duration = Duration::from_millis(500);
 const STOLEN_PER_WORKER: u32 = 16;
 
 /// Connections accepted at once when a socket is emptied.
-const DRAIN_BATCH: u32 = 64;
+pub(super) const DRAIN_BATCH: u32 = 64;
 
 /// When connections are offered again to the only worker there is, which refused them.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -241,6 +241,7 @@ impl Primary {
         socket: SocketId,
         out: &mut Vec<Effect>,
     ) {
+        self.is_changed = true;
         let Some(listener) = self.listener(scope, key) else {
             return;
         };
@@ -304,8 +305,8 @@ impl Primary {
             };
             listener.rotation.push_back(run);
             if let Some(worker) = workers.get_mut(&run) {
-                let seq = worker.next_seq;
-                worker.next_seq += 1;
+                let (seq, is_leap) = worker.take_seq();
+                self.is_changed |= is_leap;
                 let quoted = crate::model::quoted(key);
                 let fields = [("act", "\"newconn\""), ("key", &*quoted)];
                 let text = message(&fields, seq);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{ConnectionId, PmId, RunId, SocketId};
 
@@ -33,11 +33,15 @@ pub(super) struct Listener {
     pub(super) sockets: BTreeMap<SocketId, Socket>,
     /// Those who wait for a socket.
     pub(super) askers: Vec<Asker>,
-    /// The workers that have this server, the next to get a connection first.
+    /// The workers that have this server, the next to get a connection first. Written out in another order, which is the same
+    /// whoever is the next: that changes with every connection.
+    #[serde(serialize_with = "sorted")]
     pub(super) rotation: VecDeque<RunId>,
     /// Connections that no worker has yet.
+    #[serde(skip)]
     pub(super) waiting: VecDeque<WaitingConnection>,
     /// When to offer them again to those who refused.
+    #[serde(skip)]
     pub(super) retry_at: Option<Duration>,
 }
 
@@ -51,7 +55,7 @@ pub(super) struct Asker {
 }
 
 /// A connection that no worker has yet.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct WaitingConnection {
     pub(super) connection: ConnectionId,
     /// Who said no last.
@@ -64,12 +68,14 @@ pub(super) struct Socket {
     /// The slots it is there for; when the last of them goes, it goes.
     pub(super) users: BTreeSet<PmId>,
     pub(super) is_bound: bool,
+    #[serde(serialize_with = "whether_watched")]
     pub(super) attention: Attention,
     /// When it is given up because no worker of its slots wants it any more.
     pub(super) unheld_at: Option<Duration>,
     /// It is emptied, then closed.
     pub(super) is_retiring: bool,
     /// Until when its worker is taken for stuck at the first sign.
+    #[serde(skip)]
     pub(super) suspected_until: Duration,
 }
 
@@ -96,6 +102,23 @@ pub(super) enum Attention {
         /// What is known to be left.
         left: u32,
     },
+}
+
+fn sorted<S: Serializer>(rotation: &VecDeque<RunId>, to: S) -> Result<S::Ok, S::Error> {
+    let runs: BTreeSet<RunId> = rotation.iter().copied().collect();
+    runs.serialize(to)
+}
+
+/// Another daemon watches every socket again, and looks for itself.
+fn whether_watched<S: Serializer>(attention: &Attention, to: S) -> Result<S::Ok, S::Error> {
+    let attention = match attention {
+        Attention::Off => Attention::Off,
+        Attention::Armed
+        | Attention::Looking { .. }
+        | Attention::Ready
+        | Attention::Accepting { .. } => Attention::Armed,
+    };
+    attention.serialize(to)
 }
 
 impl Listener {

@@ -35,6 +35,10 @@ const ADDRESS_IN_USE: i32 = -98;
 /// Servers of one application. A program that opens one port after another must not make us hold them all.
 const LISTENERS_MAX: usize = 1_024;
 
+/// So many messages to a worker are numbered before it is written down how far. Another daemon goes on with numbers that were
+/// never used, so that a late answer to this one means nothing to it.
+const SEQ_LEAP: u64 = 4_096;
+
 /// All applications in cluster mode.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Primary {
@@ -46,6 +50,9 @@ pub(super) struct Primary {
     next_socket: u64,
     /// How many workers there ever were. Their numbers count from 1.
     enrolled: u32,
+    /// Something may have changed that is written out. What is known of connections is not: they end with the daemon.
+    #[serde(skip)]
+    is_changed: bool,
 }
 
 /// What one socket is for.
@@ -63,10 +70,12 @@ struct Worker {
     policy: Policy,
     since: Duration,
     /// Number of our next message to it.
+    #[serde(serialize_with = "rounded_up")]
     next_seq: u64,
     /// Keys of the servers it has.
     held: Vec<Box<str>>,
     /// Connections it has not said it took.
+    #[serde(skip)]
     handed: BTreeMap<u64, Handed>,
     /// It was told to go, or said that it goes.
     is_leaving: bool,
@@ -77,7 +86,7 @@ struct Worker {
 }
 
 /// A connection on its way to a worker.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 struct Handed {
     key: Box<str>,
     connection: ConnectionId,
@@ -92,6 +101,14 @@ pub(super) enum Policy {
     RoundRobin,
     /// One socket, which all workers accept from.
     Shared,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn rounded_up<S: serde::Serializer>(seq: &u64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(seq.next_multiple_of(SEQ_LEAP))
 }
 
 /// What a worker said that concerns its life.
@@ -125,6 +142,15 @@ impl Policy {
     }
 }
 
+impl Worker {
+    /// The number of the next message to it, and whether the numbers written down are used up with it.
+    fn take_seq(&mut self) -> (u64, bool) {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        (seq, seq.is_multiple_of(SEQ_LEAP))
+    }
+}
+
 impl Primary {
     /// Takes in a run that is about to be spawned.
     pub(super) fn enroll(
@@ -136,6 +162,7 @@ impl Primary {
         policy: Policy,
         has_inspector: bool,
     ) -> Enrolled {
+        self.is_changed = true;
         self.enrolled = self.enrolled.wrapping_add(1).max(1);
         let taken = |number: u16| {
             self.workers
@@ -183,6 +210,7 @@ impl Primary {
             }
             return Said::Nothing;
         }
+        self.is_changed = true;
         let seq = members.get("seq").unwrap_or("0");
         match members.text("act").as_deref() {
             Some("online") => return Said::Online,
@@ -210,6 +238,7 @@ impl Primary {
 
     /// Tells a worker to close its servers, to finish, and to go. It gets nothing any more. False if it cannot be told.
     pub(super) fn disconnect(&mut self, now: Now, run: RunId, out: &mut Vec<Effect>) -> bool {
+        self.is_changed = true;
         let is_there = self.workers.contains_key(&run);
         self.send(run, &[("act", "\"disconnect\"")], out);
         self.leaving(now, run, out);
@@ -221,6 +250,7 @@ impl Primary {
         let Some(worker) = self.workers.remove(&run) else {
             return;
         };
+        self.is_changed = true;
         let mut concerned = worker.held;
         for handed in worker.handed.into_values() {
             if let Some(listener) = self.listener(&worker.scope, &handed.key) {
@@ -247,6 +277,23 @@ impl Primary {
         }
     }
 
+    /// Whether what is written out may have changed since this was asked last.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
+    }
+
+    /// Goes on where another daemon was. Every socket is watched again by then, and the connections of that daemon are gone.
+    pub(super) fn resume(&mut self, out: &mut Vec<Effect>) {
+        let listeners = self.scopes.values_mut().flat_map(BTreeMap::values_mut);
+        for (id, socket) in listeners.flat_map(|listener| &mut listener.sockets) {
+            if socket.is_retiring {
+                socket.attention = listener::Attention::Accepting { left: 0 };
+                let (socket, max) = (*id, dispatch::DRAIN_BATCH);
+                out.push(Effect::Accept { socket, max });
+            }
+        }
+    }
+
     /// When to call `wake`.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.scopes
@@ -261,6 +308,7 @@ impl Primary {
         if self.deadline().is_none_or(|at| at > now.mono) {
             return;
         }
+        self.is_changed = true;
         for place in self.all_places() {
             let Place { scope, key } = &place;
             self.look_at_due(now, scope, key, out);
@@ -352,6 +400,7 @@ impl Primary {
         let Some(Place { scope, key }) = self.places.get(&socket).cloned() else {
             return;
         };
+        self.is_changed = true;
         let Some(listener) = self.listener(&scope, &key) else {
             return;
         };

@@ -29,7 +29,12 @@ impl Primary {
             let Some(socket) = listener.sockets.get_mut(&id) else {
                 continue;
             };
-            if socket.users.remove(&slot) && socket.users.is_empty() {
+            if !socket.users.remove(&slot) {
+                continue;
+            }
+            let is_unused = socket.users.is_empty();
+            self.is_changed = true;
+            if is_unused {
                 self.retire(&scope, &key, id, out);
                 self.deal(now, &scope, &key, out);
             }
@@ -105,6 +110,7 @@ impl Primary {
 
     pub(super) fn close_socket(&mut self, socket: SocketId, out: &mut Vec<Effect>) {
         if let Some(Place { scope, key }) = self.places.remove(&socket) {
+            self.is_changed = true;
             if let Some(listener) = self.listener(&scope, &key) {
                 listener.sockets.remove(&socket);
             }
@@ -117,6 +123,7 @@ impl Primary {
         let Some(listeners) = self.scopes.get_mut(scope) else {
             return;
         };
+        let before = listeners.len();
         let is_empty = listeners
             .get(key)
             .is_some_and(|one| one.sockets.is_empty() && one.askers.is_empty());
@@ -125,6 +132,7 @@ impl Primary {
                 connection: one.connection,
             }));
         }
+        self.is_changed |= listeners.len() != before;
         if listeners.is_empty() {
             self.scopes.remove(scope);
         }

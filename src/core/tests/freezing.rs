@@ -21,6 +21,7 @@ fn thaw(header: &str, processes: &[&str]) -> Result<Supervisor, ThawError> {
     Supervisor::thaw(
         SupervisorConfig::default(),
         header,
+        &std::collections::BTreeMap::new(),
         processes.iter().copied(),
     )
 }

@@ -29,6 +29,8 @@ struct Pretend {
     /// Runs that were asked to end.
     asked: BTreeSet<RunId>,
     waiting: BTreeSet<Ticket>,
+    /// Who waited when the twin was read back: its connection ended with the daemon, so nothing it is told is kept.
+    cut_off: BTreeSet<Ticket>,
     tickets: u64,
     pids: i32,
 }
@@ -51,6 +53,7 @@ impl Pretend {
             runs: BTreeMap::new(),
             asked: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
             tickets: 0,
             pids: 100,
         }
@@ -224,13 +227,18 @@ impl Pretend {
             .iter()
             .map(|id| self.twin.freeze_process(*id).unwrap())
             .collect();
-        self.twin = Supervisor::thaw(CONFIG(), &header, texts.iter().map(String::as_str)).unwrap();
+        let parts = self.twin.freeze_parts();
+        let texts = texts.iter().map(String::as_str);
+        self.twin = Supervisor::thaw(CONFIG(), &header, &parts, texts).unwrap();
         assert_eq!(self.twin.freeze_header(), header);
+        assert_eq!(self.twin.freeze_parts(), parts);
+        self.cut_off.extend(&self.waiting);
     }
 
     fn feed(&mut self, input: Input) {
         let effects = self.supervisor.handle(self.now, input.clone());
-        let twins = self.twin.handle(self.now, input);
+        let mut twins = self.twin.handle(self.now, input);
+        self.take_over_answers(&effects, &mut twins);
         assert_eq!(
             effects, twins,
             "written out and read back, it does the same"
@@ -252,6 +260,19 @@ impl Pretend {
                 alive,
                 "a pid exactly when a child lives"
             );
+        }
+    }
+
+    /// That somebody is answered is the same for both whatever happened; with what, only for those who can hear it.
+    fn take_over_answers(&self, effects: &[Effect], twins: &mut [Effect]) {
+        for (effect, twin) in effects.iter().zip(twins) {
+            if let Effect::Reply { ticket, result } = effect
+                && let Effect::Reply { result: other, .. } = twin
+                && self.cut_off.contains(ticket)
+                && result.is_ok() == other.is_ok()
+            {
+                other.clone_from(result);
+            }
         }
     }
 
