@@ -13,6 +13,7 @@ use super::lines::{LogSettings, RunLog};
 use super::methods::Shape;
 use super::pilot::{Farewell, Pilot, Waiter};
 use super::runs::{Prepared, RunRecord, Stage};
+use super::shared::Shared;
 use super::sockets;
 use super::stops::{Ending, How};
 use crate::core::{Effect, Failure, Input, SpawnMode, SpawnPlan};
@@ -209,7 +210,7 @@ impl Pilot {
         self.endings.push(Ending { run, root, how });
     }
 
-    /// Signals everybody whom this turn is to end, after one look at the process table.
+    /// Has everybody signalled whom this turn is to end.
     pub(super) fn carry_out_endings(&mut self) {
         if self.endings.is_empty() {
             return;
@@ -217,6 +218,17 @@ impl Pilot {
         let endings = std::mem::take(&mut self.endings);
         for (run, signal) in self.stops.begin(&endings) {
             self.signal_root(run, signal);
+        }
+    }
+
+    /// Goes on with those that are being ended, if it is time.
+    pub(super) fn look_at_stops(&mut self) {
+        let looked = self.stops.look(Shared::now().mono);
+        for (run, signal) in looked.roots {
+            self.signal_root(run, signal);
+        }
+        for run in looked.over {
+            self.drained(run);
         }
     }
 

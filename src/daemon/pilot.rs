@@ -327,9 +327,7 @@ impl Pilot {
             }
             self.settle();
             self.carry_out_endings();
-            for run in self.stops.look(Shared::now().mono) {
-                self.drained(run);
-            }
+            self.look_at_stops();
             if self.inputs.is_empty() {
                 break;
             }

@@ -1,16 +1,21 @@
 //! Runs that are being ended: whom the signal goes to, and when nothing of them lives any more.
 //!
 //! The keeper signals and reaps the processes it started; everybody else in a tree is signalled here, by number and start time, so
-//! that a number which is in use again harms nobody. All trees of one turn are found in one look at the process table.
+//! that a number which is in use again harms nobody. All trees that are to be found are found in one look at the process table,
+//! and looks are kept apart by what they cost.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::host::tree::{Identity, Snapshot};
 use crate::model::RunId;
 
 /// Between two looks while something that was asked to end still lives. Nothing is looked at otherwise.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+/// So many times the cost of a look nothing is looked at after it. Where thousands of processes live, stops that come one by
+/// one are thereby carried out together, and most of the time is left for everything else.
+const REST_PER_LOOK: u32 = 1;
 
 /// What is to be done to one run.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +45,11 @@ pub(crate) enum How {
 #[derive(Debug, Default)]
 pub(crate) struct Stops {
     runs: HashMap<RunId, Stop>,
+    /// Trees that are to be signalled in the next look, and with what.
+    unsignalled: Vec<(RunId, i32)>,
     last_look: Duration,
+    /// No look before that.
+    rest_until: Duration,
 }
 
 #[derive(Debug)]
@@ -59,18 +68,10 @@ struct Stop {
 const SIGKILL: i32 = 9;
 
 impl Stops {
-    /// Carries out what one turn asks for. Gives the runs whose root the keeper must signal, and with what.
+    /// Takes in what one turn asks for. Gives the runs whose root the keeper must signal at once, and with what; whoever has a
+    /// tree is signalled in the next look.
     pub(crate) fn begin(&mut self, endings: &[Ending]) -> Vec<(RunId, i32)> {
         let mut roots = Vec::new();
-        let needs_look = endings.iter().any(|ending| match ending.how {
-            How::Tree(_) => true,
-            How::Kill => self
-                .runs
-                .get(&ending.run)
-                .is_none_or(|stop| stop.tree_signal.is_some()),
-            How::Root(_) | How::Wait => false,
-        });
-        let snapshot = needs_look.then(Snapshot::take).and_then(Result::ok);
         for ending in endings {
             let Ending { run, root, how } = *ending;
             let stop = self.runs.entry(run).or_insert(Stop {
@@ -81,25 +82,23 @@ impl Stops {
                 is_root_gone: false,
             });
             let signal = match how {
-                How::Root(signal) => Some(signal),
+                How::Root(signal) => signal,
                 How::Tree(signal) => {
                     stop.tree_signal = Some(signal);
-                    Some(signal)
+                    signal
                 }
                 How::Wait => {
                     stop.tree_signal = Some(0);
-                    None
+                    continue;
                 }
                 How::Kill => {
                     stop.tree_signal = stop.tree_signal.map(|_| SIGKILL);
-                    Some(SIGKILL)
+                    SIGKILL
                 }
             };
-            if let (Some(signal), Some(snapshot)) = (stop.tree_signal, &snapshot) {
-                stop.find_members(snapshot);
-                signal_all(&stop.rest, signal);
-            }
-            if let Some(signal) = signal.filter(|_| !stop.is_root_gone) {
+            if stop.tree_signal.is_some() {
+                self.unsignalled.push((run, signal));
+            } else {
                 roots.push((run, signal));
             }
         }
@@ -122,18 +121,34 @@ impl Stops {
 
     /// When to look again, on the monotonic clock.
     pub(crate) fn deadline(&self) -> Option<Duration> {
+        if !self.unsignalled.is_empty() {
+            return Some(self.rest_until);
+        }
         let is_waiting = self.runs.values().any(|stop| stop.is_root_gone);
-        is_waiting.then_some(self.last_look + LOOK_PAUSE)
+        is_waiting.then(|| self.rest_until.max(self.last_look + LOOK_PAUSE))
     }
 
-    /// Gives the runs of which nothing lives any more. Does nothing before the deadline.
-    pub(crate) fn look(&mut self, now: Duration) -> Vec<RunId> {
+    /// Signals the trees that were to be signalled, and finds the runs of which nothing lives any more; all in one look at the
+    /// process table. Does nothing before the deadline.
+    pub(crate) fn look(&mut self, now: Duration) -> Looked {
+        let mut looked = Looked::default();
         if self.deadline().is_none_or(|deadline| now < deadline) {
-            return Vec::new();
+            return looked;
         }
         self.last_look = now;
-        let mut over = Vec::new();
-        let mut snapshot = None;
+        let mut table = Table::default();
+        for (run, signal) in std::mem::take(&mut self.unsignalled) {
+            let Some(stop) = self.runs.get_mut(&run) else {
+                continue;
+            };
+            if let Some(snapshot) = table.look() {
+                stop.find_members(snapshot);
+                signal_all(&stop.rest, signal);
+            }
+            if !stop.is_root_gone {
+                looked.roots.push((run, signal));
+            }
+        }
         for (run, stop) in &mut self.runs {
             if !stop.is_root_gone {
                 continue;
@@ -143,20 +158,51 @@ impl Stops {
                 continue;
             }
             // All that were known have gone; they may have left children behind in their last moments.
-            let Ok(snapshot) = snapshot.get_or_insert_with(Snapshot::take) else {
+            let Some(snapshot) = table.look() else {
                 continue;
             };
             stop.find_members(snapshot);
             match stop.tree_signal {
-                _ if stop.rest.is_empty() => over.push(*run),
+                _ if stop.rest.is_empty() => looked.over.push(*run),
                 Some(signal) => signal_all(&stop.rest, signal),
                 None => {}
             }
         }
-        for run in &over {
+        for run in &looked.over {
             self.runs.remove(run);
         }
-        over
+        if let Some(cost) = table.cost {
+            self.rest_until = now + cost * (1 + REST_PER_LOOK);
+        }
+        looked
+    }
+}
+
+/// What came of a look.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// The runs whose root the keeper must signal, and with what.
+    pub(crate) roots: Vec<(RunId, i32)>,
+    /// The runs of which nothing lives any more.
+    pub(crate) over: Vec<RunId>,
+}
+
+/// The process table, looked at when it is needed first.
+#[derive(Default)]
+struct Table {
+    snapshot: Option<Snapshot>,
+    /// How long that took, if it was tried.
+    cost: Option<Duration>,
+}
+
+impl Table {
+    fn look(&mut self) -> Option<&Snapshot> {
+        if self.cost.is_none() {
+            let begun = Instant::now();
+            self.snapshot = Snapshot::take().ok();
+            self.cost = Some(begun.elapsed());
+        }
+        self.snapshot.as_ref()
     }
 }
 
