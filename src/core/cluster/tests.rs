@@ -46,8 +46,20 @@ impl World {
     fn act(&mut self, act: impl FnOnce(&mut Primary, Now, &mut Vec<Effect>)) {
         let mut out = Vec::new();
         let now = self.now();
+        let before = self.frozen();
+        let _marked_before = self.primary.take_changed();
         act(&mut self.primary, now, &mut out);
+        let is_marked = self.primary.take_changed();
+        assert!(
+            is_marked || self.frozen() == before,
+            "another daemon is not told"
+        );
         self.obey(out);
+    }
+
+    /// What another daemon would go on from.
+    fn frozen(&self) -> String {
+        serde_json::to_string(&self.primary).unwrap()
     }
 
     fn obey(&mut self, effects: Vec<Effect>) {
@@ -347,4 +359,30 @@ fn garbage_from_a_worker_changes_nothing() {
     }
     assert_eq!(world.sent, []);
     assert_eq!(world.primary.places.len(), 2);
+}
+
+// Protects: what a connection costs. What is known of it ends with the daemon, so nothing of it is written down.
+#[test]
+fn a_connection_that_is_dealt_out_changes_nothing_that_is_written() {
+    let mut world = World::default();
+    for run in 1..=2 {
+        world.enroll(run, u32::try_from(run).unwrap(), Policy::RoundRobin);
+        world.serve(run);
+    }
+    let socket = world.sockets[0];
+    let before = world.frozen();
+    for seq in 1..=20 {
+        world.act(|primary, now, out| primary.waiting(now, socket, out));
+        world.accepted(socket, 1, true);
+        let run = 1 + (seq + 1) % 2;
+        let ack = 1 + (seq - 1) / 2;
+        world.hear(
+            run,
+            &format!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"accepted":true,"seq":9}}"#),
+        );
+        assert_eq!(world.frozen(), before);
+    }
+    assert_eq!(world.given().len(), 20);
+    let thawed: Primary = serde_json::from_str(&before).unwrap();
+    assert_eq!(serde_json::to_string(&thawed).unwrap(), before);
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::{Effect, FROZEN_VERSION, Fate, Now, Supervisor, SupervisorConfig, ThawError};
+use super::super::{
+    Effect, FROZEN_VERSION, Fate, Input, Now, Supervisor, SupervisorConfig, ThawError,
+};
 use super::world::World;
-use crate::model::{PmId, RunId};
+use crate::model::{Pid, PmId, RunId};
 
 fn frozen() -> (String, Vec<String>) {
     let mut world = World::new(SupervisorConfig::default());
@@ -114,4 +116,45 @@ fn a_run_nobody_knows_of_is_begun_again() {
     assert_eq!(spawned.len(), 1);
     assert!(Some(spawned[0]) > before);
     assert_eq!(supervisor.get(PmId(0)).unwrap().run(), Some(spawned[0]));
+}
+
+/// The answers of those that are up can be given to nobody by then, so only how many there are is written down.
+#[test]
+fn a_declaration_is_gone_on_with_where_it_was() {
+    let mut world = World::new(SupervisorConfig::default());
+    world.run(r#"prepare "instances":3"#);
+    world.run("spawned 20");
+    let ids = [PmId(0), PmId(1)];
+    let texts = ids.map(|id| world.supervisor.freeze_process(id).unwrap());
+    let parts = world.supervisor.freeze_parts();
+    let header = world.supervisor.freeze_header();
+    assert!(
+        parts.values().all(|part| !part.contains("pm2_env")),
+        "{parts:?}"
+    );
+    let mut supervisor = Supervisor::thaw(
+        SupervisorConfig::default(),
+        &header,
+        &parts,
+        texts.iter().map(String::as_str),
+    )
+    .unwrap();
+    let now = Now {
+        mono: Duration::from_secs(1),
+        wall_ms: 1_000,
+    };
+    supervisor.resume(now, &|_| Fate::Lives {
+        is_signalled: false,
+    });
+    let run = |supervisor: &Supervisor, id| supervisor.get(PmId(id)).unwrap().run().unwrap();
+    for id in 1..=2 {
+        let (run, pid, version) = (run(&supervisor, id), Pid(30), None);
+        supervisor.handle(now, Input::Spawned { run, pid, version });
+    }
+    assert_eq!(supervisor.processes().count(), 3);
+    let parts = supervisor.take_changes().parts;
+    assert!(
+        parts.iter().any(|(_, text)| text.is_none()),
+        "the batch is over"
+    );
 }
