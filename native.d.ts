@@ -11,6 +11,8 @@ export class Connection {
   constructor(config: string, onMessage: (id: number, status: Status, text: string, extra: string) => void);
   /** Asks for `op`; `payload` is JSON text. */
   send(id: number, op: string, name: string, payload: string): void;
+  /** Connects if a daemon serves already: the JSON text that `connect` answers, else null. Launches none, and waits for nothing. */
+  attach(): string | null;
   /** Keeps the event loop alive from now on. */
   ref(): void;
   /** Lets the event loop end from now on; this is how a connection begins. */

@@ -48,6 +48,25 @@ testOurs('wrong arguments are errors that can be caught', async () => {
   expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: '', stderr: '' });
 });
 
+testOurs('attach connects to a daemon that serves, and launches none', async () => {
+  const { stdout } = await run(`
+    (async () => {
+      const { connection, ask } = open();
+      console.log(connection.attach());
+      console.log((await ask('ping')).text);
+      await ask('connect', '', JSON.stringify({ env: process.env }));
+      const other = open();
+      const { new_pm2_instance, pm2_home } = JSON.parse(other.connection.attach());
+      console.log(new_pm2_instance, pm2_home === process.env.PM2_HOME, other.connection.attach() !== null);
+      console.log((await other.ask('call', 'ping', '[{}]')).text);
+      await ask('kill');
+      for (const each of [connection, other.connection]) { each.unref(); each.close(); }
+      console.log(connection.attach());
+    })();
+  `);
+  expect(stdout.trim().split('\n')).toEqual(['null', 'false', 'false true true', '[{"msg":"pong"}]', 'null']);
+});
+
 testOurs('requests that mean nothing are answered with an error each', async () => {
   const { stdout } = await run(`
     (async () => {

@@ -144,6 +144,26 @@ impl Client {
         self.attach().await.map(|(_, attached)| attached)
     }
 
+    /// Connects to a daemon that serves, if that takes no waiting: saves the time until another thread gets round to it. Starts none.
+    /// Whether there is a connection then. To be called with the runtime entered that is to serve the connection.
+    #[must_use]
+    pub fn attach_now(&self) -> bool {
+        let Ok(_turn) = self.0.connecting.try_lock() else {
+            return false;
+        };
+        if self.is_connected() {
+            return true;
+        }
+        let Address::Unix(path) = &self.0.home.rpc else {
+            return false;
+        };
+        let Ok(socket) = Socket::connect_now(path) else {
+            return false;
+        };
+        *locked(&self.0.connection) = Some(Connection::start(socket));
+        true
+    }
+
     /// Whether there is a connection now.
     #[must_use]
     pub fn is_connected(&self) -> bool {

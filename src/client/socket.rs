@@ -1,9 +1,12 @@
 //! A stream socket of either kind, connected.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -36,6 +39,19 @@ impl Socket {
                 connected => return connected.map(Self::Unix),
             }
         }
+    }
+
+    /// Connects to a Unix socket without waiting: an error, `WouldBlock` among them, where that cannot be done. Needs a runtime to be entered.
+    pub(super) fn connect_now(path: &Path) -> io::Result<Self> {
+        let socket = socket::socket(
+            AddressFamily::Unix,
+            SockType::Stream,
+            SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+            None,
+        )?;
+        socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        let stream = std::os::unix::net::UnixStream::from(socket);
+        UnixStream::from_std(stream).map(Self::Unix)
     }
 
     pub(super) async fn ready(&self, interest: Interest) -> io::Result<Ready> {

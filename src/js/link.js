@@ -103,7 +103,7 @@ class Session {
     if (native.problem !== undefined) throw native.problem;
     const { Connection, executable } = native;
     const env = {};
-    for (const [name, value] of Object.entries(process.env)) if (name.startsWith('PM2_')) env[name] = value;
+    for (const name of Object.keys(process.env)) if (name.startsWith('PM2_')) env[name] = process.env[name];
     const config = { home, executable, env };
     this.#native = new Connection(JSON.stringify(config), (...message) => this.#onMessage(...message));
   }
@@ -126,7 +126,9 @@ class Session {
 
   async #connect(isDaemon) {
     try {
-      const text = await this.ask('connect', '', launchPayload(isDaemon));
+      // With a daemon there already, nothing has to be handed to another thread and waited for.
+      const attached = isDaemon && !this.#isClosed ? this.#native.attach() : null;
+      const text = attached ?? (await this.ask('connect', '', launchPayload(isDaemon)));
       const meta = JSON.parse(text);
       this.isTied ||= !isDaemon && meta.new_pm2_instance;
       this.#isConnected = !this.#isClosed;

@@ -74,6 +74,12 @@ impl Connection {
         self.worker.send(&self.outbox, id, request).map_err(refused)
     }
 
+    /// Connects if a daemon serves already and that takes no waiting: the value of `connect` then, else null. Launches none.
+    #[napi(catch_unwind)]
+    pub fn attach(&mut self) -> Result<Option<String>> {
+        self.worker.attach().map_err(refused)
+    }
+
     /// Keeps the event loop alive from now on.
     #[napi(js_name = "ref", catch_unwind)]
     pub fn hold(&mut self, env: Env) -> Result<()> {

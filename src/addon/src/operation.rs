@@ -73,37 +73,16 @@ impl Desk {
         }
     }
 
-    /// Takes over what a daemon that is launched, or that takes over, gets from the caller.
-    fn settle_launch(&self, payload: &str) -> Result<(), Failure> {
-        let Connect { daemon, env } =
-            serde_json::from_str(payload).map_err(Failure::bad_payload)?;
-        let env = env
-            .into_iter()
-            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        self.client.set_launch(LaunchSettings {
-            env: env.collect(),
-            is_tied: !daemon,
-        });
-        Ok(())
-    }
-
     async fn update(&self, payload: &str) -> Result<String, Failure> {
-        self.settle_launch(payload)?;
+        settle_launch(&self.client, payload)?;
         self.client.update().await?;
         Ok(r#"{"success":true}"#.to_owned())
     }
 
     async fn connect(&self, payload: &str) -> Result<String, Failure> {
-        self.settle_launch(payload)?;
+        settle_launch(&self.client, payload)?;
         let attached = self.client.connect().await?;
-        let home = self.client.home();
-        Ok(json!({
-            "new_pm2_instance": attached.is_new_daemon,
-            "rpc_socket_file": home.rpc.to_string(),
-            "pub_socket_file": home.bus.to_string(),
-            "pm2_home": home.root,
-        })
-        .to_string())
+        Ok(meta(&self.client, attached.is_new_daemon))
     }
 
     async fn subscribe(self: &Rc<Self>, outbox: Outbox) -> Result<String, Failure> {
@@ -155,6 +134,36 @@ pub(crate) fn call_now(client: &Client, request: &Request, answer: Answer) -> Re
         Ok(()) => Ok(()),
         Err(_) => take(&slot).map_or(Ok(()), Err),
     }
+}
+
+/// Connects here and now if a daemon serves already; what `connect` says then.
+pub(crate) fn attach(client: &Client) -> Option<String> {
+    client.attach_now().then(|| meta(client, false))
+}
+
+/// Takes over what a daemon that is launched, or that takes over, gets from the caller.
+fn settle_launch(client: &Client, payload: &str) -> Result<(), Failure> {
+    let Connect { daemon, env } = serde_json::from_str(payload).map_err(Failure::bad_payload)?;
+    let env = env
+        .into_iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    client.set_launch(LaunchSettings {
+        env: env.collect(),
+        is_tied: !daemon,
+    });
+    Ok(())
+}
+
+/// What `connect` says.
+fn meta(client: &Client, is_new_daemon: bool) -> String {
+    let home = client.home();
+    json!({
+        "new_pm2_instance": is_new_daemon,
+        "rpc_socket_file": home.rpc.to_string(),
+        "pub_socket_file": home.bus.to_string(),
+        "pm2_home": home.root,
+    })
+    .to_string()
 }
 
 /// Carries a request out and gives its answer.

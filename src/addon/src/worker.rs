@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use pm2::client::{Client, ClientConfig, ClientError, LaunchSettings};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -19,9 +20,16 @@ const REQUESTS_MAX: usize = 65_536;
 #[derive(Debug)]
 pub(crate) struct Worker {
     client: Result<Client, ClientError>,
-    running: Option<mpsc::Sender<(Request, Answer)>>,
+    running: Option<Running>,
     /// Calls that the thread has taken on and not sent yet. A call may not pass them.
     queued: Arc<AtomicUsize>,
+}
+
+/// The thread while it runs.
+#[derive(Debug)]
+struct Running {
+    requests: mpsc::Sender<(Request, Answer)>,
+    runtime: Handle,
 }
 
 impl Worker {
@@ -53,17 +61,11 @@ impl Worker {
             Ok(()) => return Ok(()),
             Err(answer) => answer,
         };
-        if self.running.is_none() {
-            self.running = Some(start(client.clone(), Arc::clone(&self.queued))?);
-        }
+        let running = running(&mut self.running, client, &self.queued)?;
         if request.is_call() {
             self.queued.fetch_add(1, Ordering::AcqRel);
         }
-        if let Some(Err(refused)) = self
-            .running
-            .as_ref()
-            .map(|running| running.try_send((request, answer)))
-        {
+        if let Err(refused) = running.requests.try_send((request, answer)) {
             let (request, answer) = refused.into_inner();
             if request.is_call() {
                 self.queued.fetch_sub(1, Ordering::AcqRel);
@@ -71,6 +73,16 @@ impl Worker {
             answer.failure(ClientError::Overloaded.to_json());
         }
         Ok(())
+    }
+
+    /// Connects here and now if a daemon serves already; what `connect` says then.
+    pub(crate) fn attach(&mut self) -> std::io::Result<Option<String>> {
+        let Ok(client) = &self.client else {
+            return Ok(None);
+        };
+        let running = running(&mut self.running, client, &self.queued)?;
+        let _entered = running.runtime.enter();
+        Ok(operation::attach(client))
     }
 
     /// Ends the thread once it has noticed; the answers it owes are given as errors then.
@@ -91,11 +103,20 @@ impl Worker {
     }
 }
 
+/// The thread, started now if need be.
+fn running<'a>(
+    slot: &'a mut Option<Running>,
+    client: &Client,
+    queued: &Arc<AtomicUsize>,
+) -> std::io::Result<&'a Running> {
+    match slot {
+        Some(running) => Ok(running),
+        None => Ok(slot.insert(start(client.clone(), Arc::clone(queued))?)),
+    }
+}
+
 /// Starts the thread; it ends when the sender is dropped.
-fn start(
-    client: Client,
-    queued: Arc<AtomicUsize>,
-) -> std::io::Result<mpsc::Sender<(Request, Answer)>> {
+fn start(client: Client, queued: Arc<AtomicUsize>) -> std::io::Result<Running> {
     // Here, on JavaScript's thread, nobody else changes the environment meanwhile.
     client.set_launch(LaunchSettings {
         env: std::env::vars_os().collect(),
@@ -105,13 +126,17 @@ fn start(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let handle = runtime.handle().clone();
     thread::Builder::new()
         .name("pm2".to_owned())
         .spawn(move || {
             let desk = Rc::new(Desk::new(client, queued));
             LocalSet::new().block_on(&runtime, serve(desk, receiver));
         })?;
-    Ok(sender)
+    Ok(Running {
+        requests: sender,
+        runtime: handle,
+    })
 }
 
 async fn serve(desk: Rc<Desk>, mut requests: mpsc::Receiver<(Request, Answer)>) {
