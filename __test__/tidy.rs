@@ -13,7 +13,8 @@ const ROOMS: [(&str, &[&str], &[&str]); 10] = [
     ("model", &[], &["tokio", "nix"]),
     ("config", &["model"], &["tokio", "nix"]),
     ("core", &["model"], &["tokio", "nix"]),
-    ("host", &["model"], &["tokio"]),
+    // `config` asks what the machine has; `host` answers.
+    ("host", &["model", "config"], &["tokio"]),
     ("keeper", &["host"], &["tokio", "serde", "serde_json"]),
     (
         "daemon",

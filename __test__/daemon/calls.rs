@@ -226,3 +226,40 @@ fn the_older_methods_act_on_several_processes() {
         "Unknown process name"
     );
 }
+
+// Protects: tools that send a declaration as it stands in a file and leave all resolution to the daemon.
+#[test]
+fn an_older_client_starts_an_app_by_its_declaration() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("work.sh"), "exec sleep 1000\n").unwrap();
+    let app = json!({"script": "./work.sh", "args": "one 'two three'", "env": {"A": 1}});
+    let started = client.ok("prepareJson", json!([app, folder.path()]));
+    let record = &started[0]["pm2_env"];
+    assert_eq!(
+        (
+            &record["name"],
+            &record["exec_interpreter"],
+            &record["status"]
+        ),
+        (&json!("work"), &json!("bash"), &json!("online"))
+    );
+    assert_eq!(record["args"], json!(["one", "two three"]));
+    assert_eq!(record["A"], 1);
+    assert_eq!(
+        record["pm_exec_path"].as_str().map(std::path::Path::new),
+        Some(folder.path().join("work.sh").as_path())
+    );
+    assert_eq!(
+        client.error("prepareJson", json!([{"script": "gone.js"}, folder.path()])),
+        format!(
+            "Script not found: {}",
+            folder.path().join("gone.js").display()
+        )
+    );
+    assert_eq!(
+        client.error("prepareJson", json!([3])),
+        "the declaration to prepare must be an object"
+    );
+}

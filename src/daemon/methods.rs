@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::declare;
 use super::outbox::ReplyTo;
 use super::socket::Peer;
 use crate::core::Call;
@@ -43,6 +44,7 @@ pub(crate) const TABLE: &[(&str, &[&str])] = &[
     ("getVersion", &["env", "cb"]),
     ("getReport", &["arg", "cb"]),
     ("reloadLogs", &["opts", "cb"]),
+    ("prepareJson", &["app", "cwd", "cb"]),
     ("stopAll", &["env", "cb"]),
     ("deleteAll", &["env", "cb"]),
     ("stopProcessName", &["name", "cb"]),
@@ -199,6 +201,10 @@ pub(crate) fn order(call: rpc::Call) -> Result<Order, String> {
         "notifyKillPM2" => Ok(Order::Core(Call::NotifyKill, Shape::Silence)),
         "prepare" if first.is_object() => value(Call::Prepare {
             declaration: text(&first),
+            unique_id: unique_id(),
+        }),
+        "prepareJson" => value(Call::Prepare {
+            declaration: declare::record(&first, args.get(1))?,
             unique_id: unique_id(),
         }),
         "prepare" => Err("the declaration to prepare must be an object".to_owned()),

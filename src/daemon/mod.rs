@@ -6,6 +6,7 @@
 mod bus;
 mod child;
 mod dates;
+mod declare;
 mod ends;
 mod journal;
 mod last_words;

@@ -20,6 +20,7 @@ pub mod sockets;
 pub mod spawn;
 pub mod tree;
 pub mod usage;
+pub mod world;
 
 use std::io;
 use std::path::PathBuf;

@@ -9,11 +9,11 @@ use super::list::{Listing, join};
 use super::operate::{Job, Operation, perform, trim};
 use super::payload::Payload;
 use super::script::launch;
-use super::world::World;
 use super::{ActionError, Rpc, window};
 use crate::config::ecosystem::Declarations;
 use crate::config::resolve::{self, DeclareError, Ecosystem, Form};
 use crate::config::{Object, check, spelling};
+use crate::host::world::World;
 
 /// Starts the declared apps; those whose name is managed already are restarted or reloaded with what is declared.
 pub(super) async fn start<R: Rpc>(

@@ -5,10 +5,10 @@ use serde_json::Value;
 use super::ActionError;
 use super::list::Entry;
 use super::payload::Payload;
-use super::world::World;
 use crate::config::check::DELETE;
 use crate::config::resolve::{self, Ecosystem, Form};
 use crate::config::{Lookup, Object, environment, options, paths, spelling};
+use crate::host::world::World;
 
 /// The change that one restart makes, before it is known to which process.
 pub(super) struct Change {

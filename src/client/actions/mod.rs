@@ -70,7 +70,6 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod window;
-mod world;
 
 pub use dispatch::run;
 pub use error::ActionError;

@@ -10,8 +10,8 @@ use super::files::ReloadLock;
 use super::list::{Entry, Listing, elements, first, join};
 use super::payload::Payload;
 use super::target::{Modules, Selection, select};
-use super::world::World;
 use super::{ActionError, Rpc, window};
+use crate::host::world::World;
 
 /// What is done to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use super::list::{Entry, Listing, elements, first, join};
 use super::operate::{Operation, on_selection};
 use super::payload::Payload;
 use super::target::{ALL, Modules, Selection, id_json, is_number, select};
-use super::world::World;
 use super::{ActionError, Rpc};
 use crate::config::resolve::{self, Ecosystem, Form};
 use crate::config::{Object, paths, units};
+use crate::host::world::World;
 
 /// Starts what `script` means: processes of that name, a namespace, all, an id, the stopped process of that script, else the script itself.
 pub(super) async fn start<R: Rpc>(

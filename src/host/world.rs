@@ -10,9 +10,18 @@ use serde_json::Value;
 use crate::config::{Account, Lookup, Object};
 
 /// The real machine, as a caller with these variables sees it.
-pub(super) struct World {
+pub struct World {
     path: Vec<PathBuf>,
     env: Object,
+}
+
+// Environments hold secrets.
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Enough of a file to tell text from a program.
@@ -20,7 +29,7 @@ const HEAD_BYTES: usize = 512;
 
 impl World {
     /// The machine with the caller's `PATH`.
-    pub(super) fn new(env: &Object, cwd: &str) -> Self {
+    pub fn new(env: &Object, cwd: &str) -> Self {
         let path = env
             .get("PATH")
             .and_then(Value::as_str)
