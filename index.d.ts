@@ -35,6 +35,9 @@ declare namespace pm2 {
     kill(): Promise<Success>;
     killDaemon(callback: Callback<Success>): void;
     killDaemon(): Promise<Success>;
+    /** Stops every app, ends the daemon, and deletes the home. One whose path contains `.pm2` stays, and the call fails. */
+    destroy(callback: Callback<void>): void;
+    destroy(): Promise<void>;
     /** Replaces the running daemon by this package's; apps go on. */
     update(callback: Callback<Success>): void;
     update(): Promise<Success>;
@@ -74,6 +77,33 @@ declare namespace pm2 {
     delete(json: string, via: 'pipe', callback: Callback<TouchedProcess[]>): void;
     delete(target: Target, via?: 'pipe'): Promise<TouchedProcess[]>;
 
+    /** Starts those of the apps that are missing, and restarts or reloads the others. */
+    _startJson(what: DeclaredApps, options: RestartOptions | null, method: StartingMethod, callback: StartCallback): void;
+    _startJson(
+      what: DeclaredApps,
+      options: RestartOptions | null,
+      method: StartingMethod,
+      via: 'file' | 'pipe' | (string & {}),
+      callback: StartCallback,
+    ): void;
+    /** @param via `'pipe'`: `what` is the JSON text of apps */
+    _startJson(what: DeclaredApps, options: RestartOptions | null, method: StartingMethod, via?: string): Promise<StartedProcess[]>;
+
+    /** Does it to those of the apps that are managed, and leaves the others be. */
+    actionFromJson(
+      method: StartingMethod | EndingMethod,
+      what: DeclaredApps,
+      options: RestartOptions | null,
+      via: 'file' | 'pipe' | (string & {}),
+      callback: Callback<TouchedProcess[]>,
+    ): void;
+    actionFromJson(
+      method: StartingMethod | EndingMethod,
+      what: DeclaredApps,
+      options?: RestartOptions | null,
+      via?: string,
+    ): Promise<TouchedProcess[]>;
+
     /** @param count in total, or `'+2'` more, or `'-1'` less */
     scale(name: string, count: number | string, callback: Callback<Success>): void;
     scale(name: string, count: number | string): Promise<Success>;
@@ -104,6 +134,39 @@ declare namespace pm2 {
     getVersion(): Promise<string>;
     ping(callback: Callback<{ msg: 'pong' }>): void;
     ping(): Promise<{ msg: 'pong' }>;
+
+    /** The variables of one process, as its record has them. */
+    env(id: number | string, callback: Callback<Record<string, unknown>>): void;
+    env(id: number | string): Promise<Record<string, unknown>>;
+
+    /** A value of the configuration store, `module_conf.json`; all of it without a key and for `'all'`. Fails for what is not set. */
+    get(callback: Callback<any>): void;
+    get(key: string, callback: Callback<any>): void;
+    get(key?: string): Promise<any>;
+    /**
+     * Sets `'section.key'` or `'section:key'`, and restarts the app or module called like the section: what the section holds is part of its
+     * environment. Text inside double quotes is not split.
+     */
+    set(key: string, value: unknown, callback: Callback<Success>): void;
+    set(key: string, value: unknown): Promise<Success>;
+    /** @param text `'key value key value …'`; the app of the first key is restarted */
+    multiset(text: string, callback: Callback<Success>): void;
+    multiset(text: string): Promise<Success>;
+    /** @param key `'all'` empties the store */
+    unset(key: string, callback: Callback<Success>): void;
+    unset(key: string): Promise<Success>;
+    /** {@link set} with a value, {@link get} without. */
+    conf(callback: Callback<any>): void;
+    conf(key: string, callback: Callback<any>): void;
+    conf(key: string, value: unknown, callback: Callback<any>): void;
+    conf(key?: string, value?: unknown): Promise<any>;
+
+    /** Calls a method of this API by its name, with `name` for an argument. */
+    remote(command: string, options: { name?: NameOrId } | null, callback: Callback<any>): void;
+    remote(command: string, options?: { name?: NameOrId } | null): Promise<any>;
+    /** The same with any arguments. */
+    remoteV2(command: string, options: { args?: unknown[] } | null, callback: Callback<any>): void;
+    remoteV2(command: string, options?: { args?: unknown[] } | null): Promise<any>;
 
     /** Saves the list of processes. An empty one only with `force`. */
     dump(callback: Callback<Success>): void;
@@ -291,6 +354,13 @@ declare namespace pm2 {
   type Target = NameOrId | StartOptions | StartOptions[] | Declaration;
 
   type NameOrId = string | number;
+
+  /** Apps, the name of a file that declares them, or (with `via` `'pipe'`) their JSON text. */
+  type DeclaredApps = string | StartOptions | StartOptions[] | Declaration;
+
+  /** RPC methods that can be named for declared apps. */
+  type StartingMethod = 'restartProcessId' | 'reloadProcessId' | 'softReloadProcessId';
+  type EndingMethod = 'stopProcessId' | 'deleteProcessId';
 
   /** The content of a configuration file. */
   interface Declaration {

@@ -36,6 +36,17 @@ const METHODS = [
   'msgProcess',
   'trigger',
   'monitorState',
+  '_startJson',
+  'actionFromJson',
+  'env',
+  'get',
+  'set',
+  'multiset',
+  'unset',
+  'conf',
+  'remote',
+  'remoteV2',
+  'destroy',
 ];
 
 test('the package is a ready instance of the class that it also exports', () => {

@@ -66,6 +66,29 @@ expectType<Promise<number[]>>(pm2.getPID());
 pm2.getPID('web', (error, pids) => expectType<number[]>(pids));
 expectType<Promise<string>>(pm2.getVersion());
 
+expectType<Promise<Record<string, unknown>>>(pm2.env(0));
+expectError(pm2.env());
+
+// Declared apps by RPC method, methods by name.
+pm2._startJson('apps.json', { env: 'production' }, 'restartProcessId', (error, processes) => expectType<pm2.StartedProcess[]>(processes));
+pm2._startJson('[]', null, 'reloadProcessId', 'pipe', () => {});
+expectType<Promise<pm2.StartedProcess[]>>(pm2._startJson([{ script: 'a.js' }], {}, 'restartProcessId'));
+pm2.actionFromJson('deleteProcessId', 'apps.json', { only: 'a' }, 'file', (error, list) => expectType<pm2.TouchedProcess[]>(list));
+expectError(pm2._startJson('apps.json', {}, 'stopProcessId', () => {}));
+pm2.remote('restart', { name: 'web' }, (error) => expectType<Error | null>(error));
+expectType<Promise<any>>(pm2.remoteV2('restart', { args: ['web', { updateEnv: true }] }));
+pm2.destroy((error) => expectType<Error | null>(error));
+
+// The configuration store.
+expectType<Promise<any>>(pm2.get('web.key'));
+pm2.get((error, all) => all.web);
+pm2.set('web.key', { any: 'thing' }, (error, result) => expectType<true>(result.success));
+pm2.multiset('web.a 1 web.b 2', () => {});
+expectType<Promise<pm2.Success>>(pm2.unset('all'));
+pm2.conf('web.key', (error, value) => value);
+expectError(pm2.set('web.key'));
+expectError(pm2.get(5));
+
 // Messages and the bus.
 pm2.launchBus((error, bus, socket) => {
   expectType<pm2.Bus>(bus);

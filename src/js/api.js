@@ -1,13 +1,11 @@
 'use strict';
 
 const path = require('node:path');
+const { checkOptions, declared, idOrName, requireSignal, startOptions, whatToOperate, whatToStart } = require('./arguments.js');
 const { Client } = require('./client.js');
 const constants = require('./constants.js');
-const { defaultHome } = require('./paths.js');
+const { defaultHome, removeHome } = require('./paths.js');
 const { badArgument, settle } = require('./settle.js');
-
-const CONFIG = 'the name of a configuration file, an app, an array of apps or {apps: […]}';
-const TARGET = `a name, an id, "all", a /regex/, ${CONFIG}`;
 
 /** How long the processes that a `trigger` reached may take to answer, in ms. */
 const REPLY_MAX = 30_000;
@@ -74,6 +72,14 @@ class API {
     return this.Client.killDaemon(callback);
   }
 
+  /** Stops everything, then deletes the home; not one whose path contains `.pm2`. */
+  destroy(callback) {
+    return settle(callback, async () => {
+      if (await this.Client.pingDaemon()) await this.Client.killDaemon();
+      await removeHome(this.pm2_home);
+    });
+  }
+
   /** Has this package's daemon take over from the one that runs. Apps go on; the caller's environment is the daemon's from now on. */
   update(callback) {
     return this.Client.update(callback);
@@ -115,9 +121,26 @@ class API {
   delete(target, via, callback) {
     if (via !== 'pipe') return operate(this, 'delete', target, via, callback);
     return settle(callback, async () => {
-      if (typeof target !== 'string') throw badArgument('delete', 'target', target, 'JSON text');
-      const apps = require('./files.js').parse(target, 'pipe');
-      return this.Client.act('delete', this.cwd, { what: { apps, file: null }, options: {} });
+      return this.Client.act('delete', this.cwd, { what: await declared(this, 'delete', target, via), options: {} });
+    });
+  }
+
+  /** `(declared, [options], rpcMethod, [via], [callback])`: starts what is missing of the apps, restarts or reloads the others. */
+  _startJson(what, options, rpcMethod, via, callback) {
+    if (typeof via === 'function') return this._startJson(what, options, rpcMethod, undefined, via);
+    return settle(callback, async () => {
+      const apps = await declared(this, '_startJson', what, via);
+      return require('./byname.js').startDeclared(this, rpcMethod, apps, checkOptions('_startJson', options));
+    });
+  }
+
+  /** `(rpcMethod, declared, [options], [via], [callback])`: does it to those of the apps that are managed. */
+  actionFromJson(rpcMethod, what, options, via, callback) {
+    if (typeof options === 'function') return this.actionFromJson(rpcMethod, what, {}, undefined, options);
+    if (typeof via === 'function') return this.actionFromJson(rpcMethod, what, options, undefined, via);
+    return settle(callback, async () => {
+      const apps = await declared(this, 'actionFromJson', what, via);
+      return require('./byname.js').actOnDeclared(this, rpcMethod, apps, checkOptions('actionFromJson', options));
     });
   }
 
@@ -168,6 +191,60 @@ class API {
 
   ping(callback) {
     return settle(callback, () => this.Client.call('ping', {}));
+  }
+
+  /** `(id, [callback])`: the variables of a process. */
+  env(id, callback) {
+    return settle(callback, () => require('./byname.js').variablesOf(this, idOrName('env', id, 'id').target));
+  }
+
+  /** `([key], [callback])`: a value of the configuration store, or all of it. */
+  get(key, callback) {
+    if (typeof key === 'function') return this.get(undefined, key);
+    return settle(callback, () => store(this).get(key));
+  }
+
+  /** `(key, value, [callback])`: then restarts the app or module that the key is for. */
+  set(key, value, callback) {
+    if (typeof value === 'function') return this.set(key, undefined, value);
+    return settle(callback, () => change(this, 'set', [[key, value]]));
+  }
+
+  /** `('key value key value …', [callback])`: restarts the app of the first key. */
+  multiset(text, callback) {
+    return settle(callback, () => change(this, 'multiset', require('./store.js').toPairs(text)));
+  }
+
+  /** `(key, [callback])`: `'all'` empties the store. Restarts nothing. */
+  unset(key, callback) {
+    return settle(callback, () => {
+      store(this).unset(key);
+      return { success: true };
+    });
+  }
+
+  /** `([key], [value], [callback])`: `set` with a value, `get` without. */
+  conf(key, value, callback) {
+    if (typeof key === 'function') return this.get(undefined, key);
+    if (typeof value === 'function') return this.get(key, value);
+    return value === undefined ? this.get(key, callback) : this.set(key, value, callback);
+  }
+
+  /** `(method, {name}, [callback])`: calls a method of this API by its name. */
+  remote(command, options, callback) {
+    return settle(callback, () => {
+      const { name } = checkOptions('remote', options);
+      return require('./byname.js').callMethod(this, 'remote', command, name === undefined ? [] : [name]);
+    });
+  }
+
+  /** `(method, {args}, [callback])`: the same with any arguments. */
+  remoteV2(command, options, callback) {
+    return settle(callback, () => {
+      const { args = [] } = checkOptions('remoteV2', options);
+      if (!Array.isArray(args)) throw badArgument('remoteV2', 'args', args, 'an array');
+      return require('./byname.js').callMethod(this, 'remoteV2', command, args);
+    });
   }
 
   /** `([force], [callback])`: saves the list of processes. */
@@ -297,31 +374,18 @@ function sendData(api, packet, callback) {
   });
 }
 
-function whatToStart(api, what) {
-  if (typeof what === 'number' && Number.isInteger(what)) return { script: what };
-  if (typeof what === 'string' && what !== '') {
-    const files = require('./files.js');
-    return files.isConfigFile(what) ? files.readConfig(what, api.cwd) : { script: what };
-  }
-  if (typeof what === 'object' && what !== null) return { apps: toApps(what), file: null };
-  throw badArgument('start', 'script', what, `a script, ${CONFIG}`);
+function store(api) {
+  const { Store } = require('./store.js');
+  return new Store(api._conf.PM2_MODULE_CONF_FILE);
 }
 
-async function startOptions(api, options) {
-  if (typeof options !== 'string') return checkOptions('start', options);
-  const { apps } = await require('./files.js').readConfig(options, api.cwd);
-  if (apps === undefined) throw badArgument('start', 'jsonConfigFile', options, 'a JSON or JavaScript file');
-  return apps;
-}
-
-function whatToOperate(api, action, target) {
-  if (typeof target === 'number' && Number.isInteger(target)) return { target };
-  if (typeof target === 'string' && target !== '') {
-    const files = require('./files.js');
-    return files.isConfigFile(target) ? files.readConfig(target, api.cwd) : { target };
-  }
-  if (typeof target === 'object' && target !== null) return { apps: toApps(target), file: null };
-  throw badArgument(action, 'target', target, TARGET);
+/** Changes the store, and restarts the app of the first key, if there is one. That takes the section into its environment. */
+async function change(api, method, pairs) {
+  const section = store(api).set(method, pairs);
+  if (section === null || !(await api.Client.pingDaemon())) return { success: true };
+  const isManaged = (await api.Client.call('getMonitorData', {})).some((each) => each.name === section);
+  if (isManaged) await api.Client.act('restart', api.cwd, { what: { target: section }, options: { updateEnv: true } });
+  return { success: true };
 }
 
 async function collectReplies({ Client }, which, action, params) {
@@ -386,37 +450,6 @@ function readConfiguration(file) {
   } catch {
     return {};
   }
-}
-
-function idOrName(method, value, name = 'target') {
-  if ((typeof value === 'string' && value !== '') || (typeof value === 'number' && Number.isInteger(value))) return { target: value };
-  throw badArgument(method, name, value, 'a name or an id');
-}
-
-function requireSignal(method, signal) {
-  if (typeof signal === 'string' || Number.isInteger(signal)) return;
-  throw badArgument(method, 'signal', signal, 'the name or the number of a signal');
-}
-
-function checkOptions(method, options) {
-  if (options === undefined || options === null) return {};
-  if (typeof options === 'object' && !Array.isArray(options)) return withoutFunctions(options);
-  throw badArgument(method, 'options', options, 'an object');
-}
-
-/** Apps as they can be written as JSON. */
-function toApps(value) {
-  if (Array.isArray(value)) return value.map(withoutFunctions);
-  const result = withoutFunctions(value);
-  for (const name of ['apps', 'pm2']) if (Array.isArray(value[name])) result[name] = value[name].map(withoutFunctions);
-  return result;
-}
-
-/** JSON would leave a function out without a word; an object in its place is refused by the check of the option, with its name. */
-function withoutFunctions(app) {
-  if (typeof app !== 'object' || app === null || Array.isArray(app)) return app;
-  const replaced = (value) => (typeof value === 'function' || typeof value === 'symbol' ? {} : value);
-  return Object.fromEntries(Object.entries(app).map(([name, value]) => [name, replaced(value)]));
 }
 
 module.exports = API;

@@ -39,4 +39,16 @@ function defaultHome() {
   return user ? path.join(user, '.pm2') : path.join('/etc', '.pm2');
 }
 
-module.exports = Object.assign(paths, { defaultHome });
+/** How often, and how long apart in ms, it is tried again when something is still being written there. */
+const REMOVALS = { maxRetries: 10, retryDelay: 50 };
+
+/** Deletes a home that was made for a while. Those that people keep things in are refused: `.pm2`, and what holds their own folder. */
+async function removeHome(home) {
+  const own = require('node:os').homedir();
+  const holdsOwn = own === home || own.startsWith(home.endsWith(path.sep) ? home : home + path.sep);
+  // Compat: pm2's text, word for word.
+  if (home.includes('.pm2') || holdsOwn) throw new Error('Destroy is not a allowed method on .pm2');
+  await require('node:fs').promises.rm(home, { recursive: true, force: true, ...REMOVALS });
+}
+
+module.exports = Object.assign(paths, { defaultHome, removeHome });
