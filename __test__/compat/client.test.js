@@ -104,7 +104,11 @@ test('errors reach the published client in the words it knows', async () => {
   await startDaemon(home);
   const seen = await script(REFERENCE, home, async ({ pm2, call }) => {
     await call(pm2, 'connect');
-    const text = (promise) => promise.then(() => 'no error', (error) => error.message);
+    const text = (promise) =>
+      promise.then(
+        () => 'no error',
+        (error) => error.message,
+      );
     return [
       await text(call(pm2, 'restart', 'nobody')),
       await text(call(pm2, 'restart', 7)),

@@ -32,15 +32,30 @@ const ALLOWED = [
   { path: '**/PWD', why: 'pm2 changes the caller’s own PWD after an app with a cwd, and later apps inherit it' },
   { path: '**/updateEnv', why: 'pm2 mixes an option of the call into the environment of the app' },
   { scenario: 'forms', path: '**/pm2_env/script', why: 'pm2 keeps the declaration’s own member after it has resolved it' },
-  { scenario: 'forms', path: '**/pm2_env/cwd', ours: /^<home>/, why: 'the app is called cwd, and with pm2 its variable of that name hides the option' },
-  { scenario: 'forms', path: '**/pm2_env/version', ours: /^N\/A$/, why: 'pm2 leaves it out of what was never started, though its clients read it' },
+  {
+    scenario: 'forms',
+    path: '**/pm2_env/cwd',
+    ours: /^<home>/,
+    why: 'the app is called cwd, and with pm2 its variable of that name hides the option',
+  },
+  {
+    scenario: 'forms',
+    path: '**/pm2_env/version',
+    ours: /^N\/A$/,
+    why: 'pm2 leaves it out of what was never started, though its clients read it',
+  },
   {
     scenario: 'errors',
     path: 'steps/* missing file/error',
     ours: /missing\.json not found$/,
     why: 'the file is named, in words instead of a system call',
   },
-  { scenario: 'errors', path: 'steps/* broken file/error', ours: /broken\.json malformated/, why: 'pm2 shows what a JavaScript engine made of it' },
+  {
+    scenario: 'errors',
+    path: 'steps/* broken file/error',
+    ours: /broken\.json malformated/,
+    why: 'pm2 shows what a JavaScript engine made of it',
+  },
   {
     scenario: 'messages',
     path: 'events/talker 0 *',
@@ -51,7 +66,11 @@ const ALLOWED = [
   { scenario: 'crash-loop', path: '**/stop_exit_codes', ours: /^\[3\]$/, why: 'pm2 turns a list of one code into a number' },
 
   // Small things that could be made the same; nobody is known to look at them.
-  { scenario: 'crash-loop', path: 'events/delayed * process:event/**', why: 'a stop of what only waits for its restart has no second exit' },
+  {
+    scenario: 'crash-loop',
+    path: 'events/delayed * process:event/**',
+    why: 'a stop of what only waits for its restart has no second exit',
+  },
   { scenario: 'environment', path: '**/variables/version', ours: /^N\/A$/, why: 'the first run is not told the version yet, in words' },
 
   // What an app printed just before process.exit() is lost with pm2; with us it never is.

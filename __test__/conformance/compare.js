@@ -11,7 +11,10 @@ function matcher(pattern) {
     .split('/')
     .map((part) => {
       if (part === '**') return '(?:[^/]+/)*';
-      return `${part.split('*').map((text) => text.replace(/[.+?^${}()|[\]\\]/g, '\\$&')).join('[^/]*')}/`;
+      return `${part
+        .split('*')
+        .map((text) => text.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
+        .join('[^/]*')}/`;
     })
     .join('');
   return new RegExp(`^${source}$`);
@@ -45,7 +48,9 @@ function short(value) {
  * a function) only if our value is as it says, or if the reference is compared with itself.
  */
 function differences(scenario, reference, ours, allowed, isItself = false) {
-  const lines = allowed.filter((line) => !line.scenario || line.scenario === scenario).map((line) => ({ ...line, matches: matcher(line.path) }));
+  const lines = allowed
+    .filter((line) => !line.scenario || line.scenario === scenario)
+    .map((line) => ({ ...line, matches: matcher(line.path) }));
   const fits = (line, value) => {
     if (line.ours === undefined || isItself) return true;
     return typeof line.ours === 'function' ? line.ours(value) : line.ours.test(typeof value === 'string' ? value : JSON.stringify(value));

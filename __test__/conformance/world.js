@@ -82,7 +82,10 @@ class World {
 
   /** Puts name, id, status and counters of every process into the transcript. */
   async statuses(label) {
-    this.note(label, (await this.list()).map((p) => [p.name, p.pm_id, p.pm2_env.status, p.pm2_env.restart_time, p.pm2_env.unstable_restarts]));
+    this.note(
+      label,
+      (await this.list()).map((p) => [p.name, p.pm_id, p.pm2_env.status, p.pm2_env.restart_time, p.pm2_env.unstable_restarts]),
+    );
   }
 
   async until(what, condition) {
@@ -90,7 +93,8 @@ class World {
     for (;;) {
       const value = await condition();
       if (value) return value;
-      if (Date.now() > end) throw new Error(`waited in vain for: ${what}\n${JSON.stringify(this.#events.slice(-5), null, 1).slice(0, 2000)}`);
+      if (Date.now() > end)
+        throw new Error(`waited in vain for: ${what}\n${JSON.stringify(this.#events.slice(-5), null, 1).slice(0, 2000)}`);
       await new Promise((resolve) => setTimeout(resolve, STEP_MS));
     }
   }
@@ -127,7 +131,11 @@ class World {
   async settle() {
     const { error } = await this.attempt('start', { name: MARKER, script: 'sleep', args: '86400', interpreter: 'none' });
     if (error) throw error;
-    await this.untilEvents('the marker', 1, (name, data) => name === 'process:event' && data.event === 'start' && data.process.name === MARKER);
+    await this.untilEvents(
+      'the marker',
+      1,
+      (name, data) => name === 'process:event' && data.event === 'start' && data.process.name === MARKER,
+    );
     this.#events = this.#events.filter(([, data]) => !(data && data.process && data.process.name === MARKER));
   }
 

@@ -18,7 +18,10 @@ function read(file) {
 
 /** Every pid of the machine. */
 function pids() {
-  return fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number);
+  return fs
+    .readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
 }
 
 /** Pid of the parent; 0 when the process is gone. The name in `stat` may hold blanks and brackets, so count from its end. */
@@ -54,9 +57,7 @@ function processesOf(home) {
 function managerOf(home) {
   const first = Number(read(path.join(home, 'pm2.pid')));
   if (!first || !isAlive(first)) return [];
-  const daemons = pids().filter(
-    (pid) => parentOf(pid) === first && read(`/proc/${pid}/cmdline`).split('\0').includes('__daemon'),
-  );
+  const daemons = pids().filter((pid) => parentOf(pid) === first && read(`/proc/${pid}/cmdline`).split('\0').includes('__daemon'));
   return [first, ...daemons];
 }
 

@@ -10,12 +10,17 @@ const INTERNAL = /^(NODE_CHANNEL|_$|SHLVL|OLDPWD|PWD$)/;
 /** What the script wrote: two lines, then the variables. */
 function seen(file) {
   const [cwd, args, ...lines] = fs.readFileSync(file, 'utf8').trimEnd().split('\n');
-  const variables = lines.filter((line) => line.includes('=')).map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]);
+  const variables = lines
+    .filter((line) => line.includes('='))
+    .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]);
   return { cwd, args, variables: Object.fromEntries(variables.filter(([name]) => !INTERNAL.test(name))) };
 }
 
 exports.run = async (world) => {
-  const script = world.file('show.sh', 'pwd > "$OUT"; echo "$@" >> "$OUT"; tr "\\\\0" "\\\\n" < /proc/$$/environ | sort >> "$OUT"; echo done >> "$OUT"; exec sleep 86400\n');
+  const script = world.file(
+    'show.sh',
+    'pwd > "$OUT"; echo "$@" >> "$OUT"; tr "\\\\0" "\\\\n" < /proc/$$/environ | sort >> "$OUT"; echo done >> "$OUT"; exec sleep 86400\n',
+  );
   const out = `${world.work}/seen.txt`;
   await world.step('start', 'start', {
     name: 'show',

@@ -46,7 +46,8 @@ exports.run = async (world) => {
   await start({ name: 'quiet', disable_logs: true });
   await world.step('loud', 'start', { name: 'loud', script: world.file('loud.js', LOUD), autorestart: false });
   const partial = 'no newline at the end';
-  for (const name of ['plain-out.log', 'pair-out-6.log', 'pair-out-7.log', 'we-ird-n--me.x-out.log']) await world.untilText(`${logs}/${name}`, partial);
+  for (const name of ['plain-out.log', 'pair-out-6.log', 'pair-out-7.log', 'we-ird-n--me.x-out.log'])
+    await world.untilText(`${logs}/${name}`, partial);
   await world.untilText(`${world.work}/logs/custom-out.txt`, partial);
   for (const name of ['both', 'combined']) {
     const file = `${world.work}/logs/${name}.log`;
@@ -55,10 +56,20 @@ exports.run = async (world) => {
   }
   await world.until('both merged instances to have printed', () => count(`${logs}/merged-out.log`, 'last') === 2);
   await world.until('both merged instances to have complained', () => count(`${logs}/merged-error.log`, 'err 1') === 2);
-  await world.untilEvents('the quiet events', 2, (name, data) => name === 'log:out' && /last/.test(data.data) && data.process.name === 'merged');
+  await world.untilEvents(
+    'the quiet events',
+    2,
+    (name, data) => name === 'log:out' && /last/.test(data.data) && data.process.name === 'merged',
+  );
   await world.untilStatus('loud', 'stopped');
   world.note(
     'paths',
-    (await world.list()).map((p) => [p.name, p.pm2_env.pm_out_log_path, p.pm2_env.pm_err_log_path, p.pm2_env.pm_log_path, p.pm2_env.pm_pid_path]),
+    (await world.list()).map((p) => [
+      p.name,
+      p.pm2_env.pm_out_log_path,
+      p.pm2_env.pm_err_log_path,
+      p.pm2_env.pm_log_path,
+      p.pm2_env.pm_pid_path,
+    ]),
   );
 };
