@@ -51,7 +51,7 @@ test('example 1 of its README connects, lists and gets an answer to its restart'
   const [example] = examples();
   expect(example).toMatch(/restartProcessId\(0/);
   const manager = managerOf(home);
-  const output = await runUntil(home, example, (text) => /\n\]\n[^]+/.test(text));
+  const output = await runUntil(home, example, (text) => /\n\]\n[\s\S]+/.test(text));
   expect(output).toMatch(/^Connected to pm2\n/);
   expect(output).toMatch(/name: 'worker'/);
   expect(managerOf(home)).toEqual(manager);
