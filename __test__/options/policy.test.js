@@ -56,11 +56,20 @@ test('an app below its limit is left alone, and a limit can be changed by a rest
     name: 'calm',
     max_memory_restart: '2G',
   });
-  await new Promise((resolve) => setTimeout(resolve, 1500));
+  // Another app that is above its limit tells when the daemon has looked.
+  await box.call('start', { ...CALM, script, name: 'witness', max_memory_restart: '1M', force: true });
+  await until(async () => (await one('witness')).restart_time >= 2, 'two looks at memory');
   expect((await one('calm')).restart_time).toBe(0);
   await box.call('restart', 'calm', { max_memory_restart: '1M' });
   await until(async () => (await one('calm')).restart_time >= 2, 'a restart');
 });
+
+/** Waits until an app of its own has been restarted this often by the same schedule. */
+async function ticks(count) {
+  const script = box.write('clock.js', IDLE);
+  await box.call('start', { ...CALM, script, name: 'clock', cron_restart: '* * * * * *' });
+  await until(async () => (await one('clock')).restart_time >= count, `${count} ticks`);
+}
 
 test('cron_restart restarts at its ticks, starts what is stopped, and is gone with the app', async () => {
   const script = box.write('idle.js', IDLE);
@@ -79,8 +88,8 @@ test('cron_restart restarts at its ticks, starts what is stopped, and is gone wi
   const lines = box.read('h/pm2.log');
   expect(lines).toContain('[PM2][WORKER] Registering a cron job on: 0');
   expect(lines).toContain('[PM2] Deregistering a cron job on: 0');
-  await new Promise((resolve) => setTimeout(resolve, 1100));
-  expect(await box.call('list')).toEqual([]);
+  await ticks(2);
+  expect((await box.call('list')).map(({ name }) => name)).toEqual(['clock']);
 });
 
 test('each instance is restarted by itself, and 0 ends a schedule', async () => {
@@ -95,9 +104,10 @@ test('each instance is restarted by itself, and 0 ends a schedule', async () => 
   });
   await until(async () => (await box.call('list')).every(({ pm2_env }) => pm2_env.restart_time >= 1), 'restarts of both');
   await box.call('restart', 'tick', { cron_restart: 0 });
-  const counts = async () => (await box.call('list')).map(({ pm2_env }) => pm2_env.restart_time);
+  const counts = async () => (await box.call('describe', 'tick')).map(({ pm2_env }) => pm2_env.restart_time);
   const before = await counts();
-  await new Promise((resolve) => setTimeout(resolve, 2100));
+  expect(before).toHaveLength(2);
+  await ticks(2);
   expect(await counts()).toEqual(before);
 });
 

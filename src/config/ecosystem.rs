@@ -94,18 +94,19 @@ pub fn parse_yaml(text: &str) -> Result<Value, EcosystemError> {
                 .and_then(|number| usize::try_from(number).ok())
                 .unwrap_or(1)
         };
-        let whole = error.to_string();
         EcosystemError::Text {
-            message: whole
-                .split(" at line ")
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            message: without_place(&error.to_string()),
             line: at(place.map(|place| place.line())),
             column: at(place.map(|place| place.column())),
         }
     })?;
     Ok(with_whole_numbers(value))
+}
+
+/// A parser's message without the place at its end, which is told apart from it.
+fn without_place(message: &str) -> String {
+    let what = message.split(" at line ").next();
+    what.unwrap_or_default().to_owned()
 }
 
 /// The value of a JSON text, JSON5 included.
@@ -121,13 +122,8 @@ pub fn parse_json(text: &str) -> Result<Value, EcosystemError> {
     }
     let value: Value = json5::from_str(text).map_err(|error| {
         let place = error.position();
-        let whole = error.to_string();
         EcosystemError::Text {
-            message: whole
-                .split(" at line ")
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            message: without_place(&error.to_string()),
             line: place.map_or(1, |place| place.line + 1),
             column: place.map_or(1, |place| place.column + 1),
         }
