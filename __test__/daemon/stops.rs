@@ -14,7 +14,8 @@ fn pids(daemon: &Daemon, name: &str, count: usize) -> Vec<i32> {
     })
 }
 
-// Protects: when stop answers, nothing of the app lives: neither children, nor orphans in its session, nor those with a session of their own.
+// Protects: when stop answers, nothing of the app lives: neither children, nor orphans in its session, nor those with a session of their
+// own, whether their parent still lives or not.
 #[test]
 fn a_stop_ends_the_whole_tree() {
     let daemon = Daemon::start();
@@ -23,9 +24,10 @@ fn a_stop_ends_the_whole_tree() {
         (sleep 1002 & echo $!)\n\
         setsid sh -c 'echo $$; exec sleep 1003' &\n\
         sh -c 'sh -c \"echo \\$\\$; exec sleep 1004\" & wait' &\n\
+        (setsid sh -c 'sleep 1005 & echo $!' &)\n\
         echo $$; wait";
     daemon.start_shell(&mut client, "tree", text, &json!({}));
-    let pids = pids(&daemon, "tree", 5);
+    let pids = pids(&daemon, "tree", 6);
     assert!(pids.iter().all(|pid| is_alive(*pid)));
     let stopped = client.ok("stopProcessId", json!([0]));
     assert_eq!(stopped["pm2_env"]["status"], "stopped");

@@ -18,7 +18,7 @@ use super::sockets;
 use super::stops::{Ending, How};
 use crate::core::{Effect, Failure, Input, SpawnMode, SpawnPlan};
 use crate::host::files;
-use crate::host::tree::{Identity, Snapshot};
+use crate::host::tree::{Identity, Mark, Snapshot};
 use crate::keeper::proto::Request;
 use crate::model::{BusEvent, JsonText, LogSpec, Pid, PmId, RunId, Signal, Ticket};
 
@@ -147,6 +147,7 @@ impl Pilot {
             .launcher
             .spawn(run.0, plan, theirs, keep)
             .map_err(|error| error.to_string())?;
+        let mark = Mark::of(&spawn.plan.env.iter().map(std::ffi::CString::as_bytes));
         self.link
             .send(Request::Spawn(Box::new(spawn)))
             .map_err(|error| error.to_string())?;
@@ -163,6 +164,7 @@ impl Pilot {
             cwd: plan.cwd.as_str().into(),
             script: plan.script.as_str().into(),
             prefix: prefix.into(),
+            mark,
         };
         self.runs.insert(run, record);
         Ok(())
@@ -196,8 +198,10 @@ impl Pilot {
         self.runs.get(&run).map(|record| &record.stage)
     }
 
-    fn end_run(&mut self, run: RunId, how: How) {
-        let root = match self.stage(run) {
+    pub(super) fn end_run(&mut self, run: RunId, how: How) {
+        let record = self.runs.get(&run);
+        let mark = record.and_then(|record| record.mark);
+        let root = match record.map(|record| &record.stage) {
             Some(Stage::Alive { root, .. } | Stage::Over { root }) => *root,
             Some(Stage::Spawning(_)) | None => {
                 debug_assert!(
@@ -207,7 +211,12 @@ impl Pilot {
                 return;
             }
         };
-        self.endings.push(Ending { run, root, how });
+        self.endings.push(Ending {
+            run,
+            root,
+            mark,
+            how,
+        });
     }
 
     /// Has everybody signalled whom this turn is to end.
@@ -223,7 +232,15 @@ impl Pilot {
 
     /// Goes on with those that are being ended, if it is time.
     pub(super) fn look_at_stops(&mut self) {
-        let looked = self.stops.look(Shared::now().mono);
+        let roots = || {
+            let stages = self.runs.values().map(|record| &record.stage);
+            let alive = stages.filter_map(|stage| match stage {
+                Stage::Alive { root, .. } => Some(root.pid),
+                Stage::Spawning(_) | Stage::Over { .. } => None,
+            });
+            alive.collect()
+        };
+        let looked = self.stops.look(Shared::now().mono, roots);
         for (run, signal) in looked.roots {
             self.signal_root(run, signal);
         }

@@ -16,7 +16,7 @@ use super::scratch::{self, Leftover, Scratch};
 use super::shared::Shared;
 use super::sockets;
 use super::start;
-use super::stops::{Ending, How};
+use super::stops::How;
 use crate::core::{Fate, Input, Supervisor, ThawError};
 use crate::host::tree::{self, Identity};
 use crate::keeper::proto::{Ended, Report, Request, Running};
@@ -217,9 +217,8 @@ impl Pilot {
         };
         let (is_spawning, stopping) = (process.is_spawning(), process.stopping());
         if let Some((_, pid, is_tree, true)) = stopping {
-            let root = gone(pid);
-            self.runs.insert(run, empty_record(id, run, root));
-            self.await_tree(run, root, is_tree);
+            self.runs.insert(run, empty_record(id, run, gone(pid)));
+            self.await_tree(run, is_tree);
             if self.stops.root_gone(run) {
                 self.drained(run);
             }
@@ -250,16 +249,14 @@ impl Pilot {
             *root = gone(Pid(pid));
             child.exited(exit_of(ended.status));
         }
-        let root = *root;
         if let Some((_, _, is_tree, false)) = stopping {
-            self.await_tree(run, root, is_tree);
+            self.await_tree(run, is_tree);
         }
     }
 
-    fn await_tree(&mut self, run: RunId, root: Identity, is_tree: bool) {
+    fn await_tree(&mut self, run: RunId, is_tree: bool) {
         if is_tree {
-            let how = How::Wait;
-            self.endings.push(Ending { run, root, how });
+            self.end_run(run, How::Wait);
             self.carry_out_endings();
         }
     }
@@ -303,6 +300,7 @@ impl Pilot {
             cwd: spec.cwd.as_str().into(),
             script: spec.script.as_str().into(),
             prefix: prefix.into(),
+            mark: None,
         };
         self.runs.insert(run, record);
         Ok(())
@@ -349,5 +347,6 @@ fn empty_record(id: PmId, run: RunId, root: Identity) -> RunRecord {
         cwd: "".into(),
         script: "".into(),
         prefix: ends::prefix(id, run).into(),
+        mark: None,
     }
 }

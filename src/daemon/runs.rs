@@ -7,7 +7,7 @@ use super::lines::RunLog;
 use super::pilot::Pilot;
 use super::scratch::Leftover;
 use crate::core::Input;
-use crate::host::tree::Identity;
+use crate::host::tree::{Identity, Mark};
 use crate::keeper::proto::{Report, Request};
 use crate::model::{Exit, Pid, RunId, Signal};
 
@@ -22,6 +22,8 @@ pub(crate) struct RunRecord {
     pub(super) script: Box<str>,
     /// What the keeper's keys of its descriptors begin with.
     pub(super) prefix: Box<str>,
+    /// What whatever it starts inherits, where that is known.
+    pub(super) mark: Option<Mark>,
 }
 
 /// A run whose exit the core has been told of.
@@ -108,6 +110,7 @@ impl Pilot {
             pid,
             start: u64::MAX,
         });
+        record.mark = record.mark.or_else(|| root.mark());
         let version = launch::package_version(&record.script);
         let Stage::Spawning(prepared) = std::mem::replace(&mut record.stage, Stage::Over { root })
         else {

@@ -2,12 +2,12 @@
 //!
 //! The keeper signals and reaps the processes it started; everybody else in a tree is signalled here, by number and start time, so
 //! that a number which is in use again harms nobody. All trees that are to be found are found in one look at the process table,
-//! and looks are kept apart by what they cost.
+//! and looks are kept apart by what they cost. Who has left its family and its session is known by the environment it inherited.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use crate::host::tree::{Identity, Snapshot};
+use crate::host::tree::{Identity, Mark, Snapshot};
 use crate::model::RunId;
 
 /// Between two looks while something that was asked to end still lives. Nothing is looked at otherwise.
@@ -24,6 +24,8 @@ pub(crate) struct Ending {
     pub(crate) run: RunId,
     /// The process the keeper started.
     pub(crate) root: Identity,
+    /// What its descendants inherit, where that is known.
+    pub(crate) mark: Option<Mark>,
     /// How.
     pub(crate) how: How,
 }
@@ -55,6 +57,7 @@ pub(crate) struct Stops {
 #[derive(Debug)]
 struct Stop {
     root: Identity,
+    mark: Option<Mark>,
     /// What members of the tree get that show up later; nothing where only the root is meant.
     tree_signal: Option<i32>,
     /// Everybody who was ever found in the tree, but the root. One that has ended may have left a session or children behind by
@@ -73,9 +76,15 @@ impl Stops {
     pub(crate) fn begin(&mut self, endings: &[Ending]) -> Vec<(RunId, i32)> {
         let mut roots = Vec::new();
         for ending in endings {
-            let Ending { run, root, how } = *ending;
+            let Ending {
+                run,
+                root,
+                mark,
+                how,
+            } = *ending;
             let stop = self.runs.entry(run).or_insert(Stop {
                 root,
+                mark,
                 tree_signal: None,
                 known: Vec::new(),
                 rest: Vec::new(),
@@ -129,20 +138,21 @@ impl Stops {
     }
 
     /// Signals the trees that were to be signalled, and finds the runs of which nothing lives any more; all in one look at the
-    /// process table. Does nothing before the deadline.
-    pub(crate) fn look(&mut self, now: Duration) -> Looked {
+    /// process table. Does nothing before the deadline. `roots` gives the numbers of the processes that the keeper started for
+    /// runs.
+    pub(crate) fn look(&mut self, now: Duration, roots: impl Fn() -> HashSet<i32>) -> Looked {
         let mut looked = Looked::default();
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return looked;
         }
         self.last_look = now;
-        let mut table = Table::default();
+        let mut table = Table::new(roots);
         for (run, signal) in std::mem::take(&mut self.unsignalled) {
             let Some(stop) = self.runs.get_mut(&run) else {
                 continue;
             };
-            if let Some(snapshot) = table.look() {
-                stop.find_members(snapshot);
+            if let Some(seen) = table.look() {
+                stop.find_members(seen);
                 signal_all(&stop.rest, signal);
             }
             if !stop.is_root_gone {
@@ -158,10 +168,10 @@ impl Stops {
                 continue;
             }
             // All that were known have gone; they may have left children behind in their last moments.
-            let Some(snapshot) = table.look() else {
+            let Some(seen) = table.look() else {
                 continue;
             };
-            stop.find_members(snapshot);
+            stop.find_members(seen);
             match stop.tree_signal {
                 _ if stop.rest.is_empty() => looked.over.push(*run),
                 Some(signal) => signal_all(&stop.rest, signal),
@@ -188,30 +198,54 @@ pub(crate) struct Looked {
 }
 
 /// The process table, looked at when it is needed first.
-#[derive(Default)]
-struct Table {
-    snapshot: Option<Snapshot>,
+struct Table<Roots> {
+    roots: Roots,
+    seen: Option<Seen>,
     /// How long that took, if it was tried.
     cost: Option<Duration>,
 }
 
-impl Table {
-    fn look(&mut self) -> Option<&Snapshot> {
+/// What one look has shown.
+struct Seen {
+    snapshot: Snapshot,
+    orphans: HashMap<Mark, Vec<Identity>>,
+}
+
+impl<Roots: Fn() -> HashSet<i32>> Table<Roots> {
+    fn new(roots: Roots) -> Self {
+        Self {
+            roots,
+            seen: None,
+            cost: None,
+        }
+    }
+
+    fn look(&mut self) -> Option<&Seen> {
         if self.cost.is_none() {
             let begun = Instant::now();
-            self.snapshot = Snapshot::take().ok();
+            self.seen = Snapshot::take().ok().map(|snapshot| {
+                let mut orphans: HashMap<Mark, Vec<Identity>> = HashMap::new();
+                for (orphan, mark) in snapshot.marked_orphans(&(self.roots)()) {
+                    orphans.entry(mark).or_default().push(orphan);
+                }
+                Seen { snapshot, orphans }
+            });
             self.cost = Some(begun.elapsed());
         }
-        self.snapshot.as_ref()
+        self.seen.as_ref()
     }
 }
 
 impl Stop {
-    /// Looks for everybody in the trees of the root and of those who were ever known, and remembers them.
-    fn find_members(&mut self, snapshot: &Snapshot) {
+    /// Looks for everybody in the trees of the root, of its marked orphans and of those who were ever known, and remembers them.
+    fn find_members(&mut self, seen: &Seen) {
         let mut rest: Vec<Identity> = Vec::new();
-        for seed in [self.root].iter().chain(&self.known) {
-            for member in snapshot.tree(*seed) {
+        let orphans = self.mark.and_then(|mark| seen.orphans.get(&mark));
+        let seeds = [self.root]
+            .into_iter()
+            .chain(orphans.into_iter().flatten().copied());
+        for seed in seeds.chain(self.known.iter().copied()) {
+            for member in seen.snapshot.tree(seed) {
                 if member.pid != self.root.pid && !rest.contains(&member) {
                     rest.push(member);
                 }

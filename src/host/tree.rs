@@ -4,7 +4,9 @@ use super::handles::Pidfd;
 use super::proc_stat::{Proc, ProcStat};
 use nix::libc;
 use std::collections::HashSet;
-use std::io;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Read as _};
 use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 
@@ -16,6 +18,42 @@ const STOP_ROUNDS: usize = 32;
 
 /// A fork that was under way when the stop arrived shows up in the round after.
 const QUIET_ROUNDS: usize = 2;
+
+/// No more of an environment is looked through; the kernel lets a program have about twice that.
+const ENVIRONMENT_BYTES_MAX: u64 = 1 << 20;
+
+/// The variables that tell the runs of one home apart. Descendants inherit them.
+const MARK_NAMES: [&[u8]; 3] = [b"pm_id", b"pm_uptime", b"unique_id"];
+
+/// What a run's environment has that no other run's has, and that whatever it starts inherits: a digest of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mark(u64);
+
+impl Mark {
+    /// The mark in these `NAME=value` texts. `None` where a part of it is missing.
+    pub fn of<'a>(entries: &(impl Iterator<Item = &'a [u8]> + Clone)) -> Option<Self> {
+        let value = |name: &[u8]| {
+            let value = |entry: &'a [u8]| entry.strip_prefix(name)?.strip_prefix(b"=");
+            entries.clone().find_map(value)
+        };
+        let mut digest = DefaultHasher::new();
+        // The keeper of another home, which an app has started, is nobody's descendant.
+        value(b"PM2_HOME").hash(&mut digest);
+        for name in MARK_NAMES {
+            value(name)?.hash(&mut digest);
+        }
+        Some(Self(digest.finish()))
+    }
+
+    /// The mark in the environment that this process was executed with, as far as we may read it.
+    fn of_process(pid: i32) -> Option<Self> {
+        let file = File::open(format!("/proc/{pid}/environ")).ok()?;
+        let mut bytes = Vec::new();
+        let mut file = file.take(ENVIRONMENT_BYTES_MAX);
+        file.read_to_end(&mut bytes).ok()?;
+        Self::of(&bytes.split(|byte| *byte == 0))
+    }
+}
 
 /// One process for good: a number is used again, number and start time are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +80,14 @@ impl Identity {
     pub fn is_alive(self) -> bool {
         let stat = Proc::open().ok().and_then(|proc| proc.stat(self.pid));
         stat.is_some_and(|stat| stat.start == self.start && !stat.has_ended())
+    }
+
+    /// The mark of the run that it belongs to, if it was executed with one.
+    #[must_use]
+    pub fn mark(self) -> Option<Mark> {
+        let mark = Mark::of_process(self.pid);
+        // Looked at after reading: the number may have been another's by then.
+        mark.filter(|_| Self::of(self.pid) == Some(self))
     }
 
     /// Signals it and nobody else. `ESRCH` when it has gone.
@@ -114,8 +160,8 @@ impl Snapshot {
     ///
     /// Those are its descendants by parent links, whatever session they are in, and the members of every session and
     /// process group led by `root` or a descendant, whoever their parent is by now. `root` may have ended: its session
-    /// and group keep its number from being used again as long as they have members. Not found is only who has left
-    /// both the session and the family. Never contains the calling process.
+    /// and group keep its number from being used again as long as they have members. Who has left both the session and
+    /// the family is not found here but by [`Self::marked_orphans`]. Never contains the calling process.
     #[must_use]
     pub fn tree(&self, root: Identity) -> Vec<Identity> {
         // Another process has the number, so nothing is left of the session that had it.
@@ -146,6 +192,32 @@ impl Snapshot {
                 start: entry.stat.start,
             })
             .collect()
+    }
+
+    /// The live processes whose parent has ended before them, but `known` ones, each with the mark that it carries: who has
+    /// left both the session and the family of the run that it was started in is found by this.
+    ///
+    /// Orphans become children of the keeper, the caller's parent; those of a keeper that has died went to whom that one
+    /// itself was an orphan of.
+    #[must_use]
+    pub fn marked_orphans(&self, known: &HashSet<i32>) -> Vec<(Identity, Mark)> {
+        let parent = |pid| self.find(pid).map(|entry| entry.stat.parent);
+        let keeper = parent(own_pid());
+        let beyond = keeper.and_then(parent);
+        let mut found = Vec::new();
+        for adopter in keeper.into_iter().chain(beyond.filter(|pid| *pid > 0)) {
+            for entry in self.matching(&self.by_parent, |stat| stat.parent, adopter) {
+                let pid = entry.pid;
+                let is_known = known.contains(&pid) || pid == own_pid() || Some(pid) == keeper;
+                if is_known || entry.stat.has_ended() {
+                    continue;
+                }
+                let start = entry.stat.start;
+                let orphan = Identity { pid, start };
+                found.extend(orphan.mark().map(|mark| (orphan, mark)));
+            }
+        }
+        found
     }
 
     fn orders(&self) -> [(&[u32], Key); 3] {
