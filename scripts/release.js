@@ -34,6 +34,8 @@ function stageMain(platforms) {
   const listed = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: ROOT, encoding: 'utf8' });
   const folder = path.join(DIST, 'pm2');
   for (const { path: file } of Object.values(JSON.parse(listed))[0].files) {
+    // Packed for who installs from a checkout or a repository; what is published has packages of its own for them.
+    if (file.startsWith('npm/')) continue;
     fs.mkdirSync(path.dirname(path.join(folder, file)), { recursive: true });
     fs.copyFileSync(path.join(ROOT, file), path.join(folder, file));
   }
