@@ -10,6 +10,7 @@ mod calls;
 mod channel;
 mod crashes;
 mod ends;
+mod faults;
 mod garbage;
 mod helper;
 mod logs;

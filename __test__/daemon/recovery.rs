@@ -13,10 +13,10 @@ const KILLS: u32 = 50;
 const BACK_MAX: Duration = Duration::from_secs(2);
 
 /// A small generator of numbers, so that a failure can be seen again.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -25,7 +25,7 @@ impl Dice {
     }
 
     /// Some milliseconds pass.
-    fn pause(&mut self, below_us: u64) {
+    pub(crate) fn pause(&mut self, below_us: u64) {
         std::thread::sleep(Duration::from_micros(self.roll(below_us)));
     }
 }
@@ -41,7 +41,7 @@ fn stop(pid: i32) {
 
 impl Daemon {
     /// The daemon's pid: the keeper's child that is one.
-    fn daemon_pid(&self) -> Option<i32> {
+    pub(crate) fn daemon_pid(&self) -> Option<i32> {
         let children = format!("/proc/{0}/task/{0}/children", self.keeper);
         let children = fs::read_to_string(children).unwrap_or_default();
         let mut pids = children
@@ -54,7 +54,7 @@ impl Daemon {
     }
 
     /// Kills the daemon of the moment.
-    fn kill_daemon(&self) {
+    pub(crate) fn kill_daemon(&self) {
         let pid = wait_for("a daemon", || self.daemon_pid());
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(pid),
@@ -65,7 +65,7 @@ impl Daemon {
     }
 
     /// A caller who has been answered.
-    fn new_caller(&self) -> Client {
+    pub(crate) fn new_caller(&self) -> Client {
         let start = Instant::now();
         let mut client = self.client();
         client.ok("ping", json!([{}]));

@@ -138,6 +138,9 @@ impl Records {
 
     fn append(&mut self, mut frame: Vec<u8>) -> io::Result<()> {
         let payload = &frame[FRAME_HEAD..];
+        if payload.is_empty() {
+            return Ok(());
+        }
         let length = u32::try_from(payload.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let sum = checksum(payload);
         frame[..4].copy_from_slice(&length.to_le_bytes());
@@ -209,7 +212,7 @@ fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     let (sum, rest) = rest.split_first_chunk()?;
     let length = u32::from_le_bytes(*length) as usize;
-    if length == 0 || length > FRAME_MAX {
+    if length > FRAME_MAX {
         return None;
     }
     let (payload, rest) = rest.split_at_checked(length)?;
@@ -321,6 +324,24 @@ mod tests {
             records.files[records.current].set_len(cut).unwrap();
             assert_eq!(again(&records), Some(expected()), "cut at {cut}");
         }
+    }
+
+    // Protects: everything after a write of nothing, which a call that changes nothing leads to. Daemons of 8.0.0 wrote an empty
+    // frame for it.
+    #[test]
+    fn a_write_of_nothing_hides_nothing_that_follows() {
+        let mut records = written();
+        let before = records.end;
+        records.write(&changes(None, &[])).unwrap();
+        assert_eq!(records.end, before);
+        let mut empty = vec![0; 4];
+        empty.extend_from_slice(&checksum(&[]).to_le_bytes());
+        records.files[records.current]
+            .write_all_at(&empty, records.end)
+            .unwrap();
+        records.end += empty.len() as u64;
+        records.write(&changes(Some("h3"), &[])).unwrap();
+        assert_eq!(again(&records).unwrap().header, "h3");
     }
 
     // Protects: the same while the other file is being begun.
