@@ -211,4 +211,4 @@ function isAlive(pid) {
   }
 }
 
-module.exports = { sandbox, call, failure, until, living, isAlive, isReference, testOurs, packageFolder, ROOT, FIXTURES };
+module.exports = { Sandbox, sandbox, call, failure, until, living, isAlive, isReference, testOurs, packageFolder, ROOT, FIXTURES };

@@ -29,7 +29,7 @@ pub(super) const RUN_TIME: [&str; 23] = [
 
 /// Members of a record that are options, and so stay what they are even if a variable has the same name. Everything else
 /// that is also a variable came from flattening and is not declared.
-pub(super) const OPTIONS: [&str; 68] = [
+pub(super) const OPTIONS: [&str; 69] = [
     "namespace",
     "filter_env",
     "cwd",
@@ -75,6 +75,7 @@ pub(super) const OPTIONS: [&str; 68] = [
     "username",
     "uid",
     "gid",
+    "umask",
     "windowsHide",
     "source_map_support",
     "disable_source_map_support",
