@@ -88,6 +88,71 @@ test('one record that cannot be started keeps no other from it', async () => {
   expect((await box.call('list')).map(({ name }) => name)).toContain('a');
 });
 
+test('two lists that cannot be read are an error, and both are kept', async () => {
+  await box.call('connect');
+  box.write(DUMP, '[{"name": "a"');
+  box.write(`${DUMP}.bak`, '');
+  expect((await failure(box.call('resurrect'))).message).toMatch(
+    /no saved list can be read.*dump\.pm2\.unreadable.*dump\.pm2\.bak\.unreadable/,
+  );
+  expect(box.read(`${DUMP}.unreadable`)).toBe('[{"name": "a"');
+  expect(fs.existsSync(path.join(box.folder, `${DUMP}.bak.unreadable`))).toBe(true);
+  // They are out of the way now.
+  expect(await box.call('resurrect')).toHaveLength(0);
+});
+
+test('a list that cannot be saved is an error that names the file, and what was saved stays', async () => {
+  await box.call('start', { name: 'a', script: IDLE });
+  await box.call('dump');
+  const before = box.read(DUMP);
+  const saveTo = async (file) => {
+    process.env.PM2_DUMP_FILE_PATH = file;
+    try {
+      return await failure(box.call('dump'));
+    } finally {
+      delete process.env.PM2_DUMP_FILE_PATH;
+    }
+  };
+  expect(await saveTo('/dev/full')).toMatchObject({ code: 'ENOSPC', message: expect.stringContaining('/dev/full') });
+  const inside = path.join(box.write('file', ''), 'dump.pm2');
+  expect(await saveTo(inside)).toMatchObject({ code: 'ENOTDIR', message: expect.stringContaining(inside) });
+  fs.rmSync(path.join(box.folder, `${DUMP}.bak`), { force: true });
+  fs.mkdirSync(path.join(box.folder, `${DUMP}.bak`, 'full'), { recursive: true });
+  expect(await failure(box.call('dump'))).toMatchObject({ message: expect.stringContaining('dump.pm2.bak') });
+  expect(box.read(DUMP)).toBe(before);
+  fs.rmSync(path.join(box.folder, `${DUMP}.bak`), { recursive: true });
+});
+
+test('a signal to the keeper saves the list with the states of the moment', async () => {
+  await box.call('start', { name: 'a', script: IDLE });
+  await box.call('dump');
+  await box.call('start', { name: 'b', script: IDLE });
+  await box.call('stop', 'a');
+  process.kill(Number(box.read('h/pm2.pid')), 'SIGTERM');
+  await until(() => !fs.existsSync(path.join(box.home, 'pm2.pid')), 'the end of the daemon');
+  const states = (name) => JSON.parse(box.read(name)).map((record) => [record.name, record.status]);
+  expect(states(DUMP)).toEqual([
+    ['a', 'stopped'],
+    ['b', 'online'],
+  ]);
+  expect(states(`${DUMP}.bak`)).toEqual([['a', 'online']]);
+  await box.call('resurrect');
+  expect(await box.status('a')).toEqual(['stopped']);
+  expect(await box.status('b')).toEqual(['online']);
+});
+
+test('update saves the list, and brings back what was saved where nothing runs', async () => {
+  await box.call('start', { name: 'a', script: IDLE });
+  await box.call('update');
+  expect(JSON.parse(box.read(DUMP)).map(({ name }) => name)).toEqual(['a']);
+  await killed();
+  await box.call('update');
+  expect(await box.status('a')).toEqual(['online']);
+  await box.call('delete', 'a');
+  await box.call('update');
+  expect(await box.status('a')).toEqual(['online']);
+});
+
 test('clearDump forgets, and calls back without arguments', async () => {
   await box.call('start', { name: 'a', script: IDLE });
   await box.call('dump');

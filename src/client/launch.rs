@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use serde::Deserialize;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::error::ClientError;
 use super::socket::Socket;
 use super::{Client, locked};
+use crate::host::files::open_to_write;
 use crate::host::handles::Pidfd;
 
 /// How long a daemon may take from its start until it serves. It needs about 10 ms; a machine that is swapping needs seconds.
@@ -181,11 +183,9 @@ fn start(client: &Client, program: &Path) -> io::Result<PipeReader> {
     let home = client.home();
     let settings = locked(&client.0.settings).clone();
     let (ready, report) = io::pipe()?;
-    let log = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&home.log_file)?;
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let log = open_to_write(&home.log_file, &mut options, OFlag::empty())?;
     let mut command = Command::new(program);
     command.arg("__keeper").arg(&home.root);
     command

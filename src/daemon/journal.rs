@@ -8,8 +8,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use nix::fcntl::OFlag;
+
 use super::dates::DateFormat;
 use super::shared::Shared;
+use crate::host::files::open_to_write;
 use crate::host::process;
 use crate::model::BusEvent;
 
@@ -47,11 +50,9 @@ impl Journal {
 
     /// Continues in the file that is at the path now: after somebody rotated it.
     pub(crate) fn reopen(&self) {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.path);
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600);
+        let file = open_to_write(&self.path, &mut options, OFlag::empty());
         if let Ok(file) = file {
             // It worked when the daemon was started; if not now, the old file stays in use.
             let _unchanged = process::redirect_output(file.as_fd());

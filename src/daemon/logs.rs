@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+
+use crate::host::files::open_to_write;
+
 /// What one file may owe the disk. Beyond it the oldest bytes go, whole lines at a time.
 const PENDING_BYTES_MAX: usize = 256 * 1024;
 /// How long until a file that could not be written is tried again.
@@ -243,13 +247,10 @@ fn open_append(path: &Path) -> io::Result<File> {
             .mode(FOLDER_MODE)
             .create(folder)?;
     }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(FILE_MODE)
-        // A FIFO without a reader must fail, not stop the daemon. Files do not care.
-        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
-        .open(path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(FILE_MODE);
+    // A FIFO without a reader must fail, not stop the daemon. Files do not care.
+    open_to_write(path, &mut options, OFlag::O_NONBLOCK)
 }
 
 #[cfg(test)]

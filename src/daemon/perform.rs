@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,8 +16,10 @@ use super::runs::{Prepared, RunRecord, Stage};
 use super::shared::Shared;
 use super::sockets;
 use super::stops::{Ending, How};
+use super::with_causes;
 use crate::core::{Effect, Failure, Input, SpawnMode, SpawnPlan};
-use crate::host::files;
+use crate::host::dump;
+use crate::host::files::note;
 use crate::host::tree::{Identity, Mark, Snapshot};
 use crate::keeper::proto::Request;
 use crate::model::{BusEvent, JsonText, LogSpec, Pid, PmId, RunId, Signal, Ticket};
@@ -345,10 +347,7 @@ impl Pilot {
     fn pid_file(&self, path: &Path, pid: Option<Pid>) {
         let done = match pid {
             Some(pid) => write_private(path, &pid.to_string()),
-            None => match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            },
+            None => remove_pid_file(path),
         };
         if let Err(error) = done {
             self.journal
@@ -365,15 +364,13 @@ impl Pilot {
         if saved.is_empty() {
             return;
         }
-        if let Ok(before) = fs::read(&self.dump.path)
-            && let Err(error) = files::replace(&self.dump.backup, &before)
-        {
-            self.journal.error(&error.to_string());
-        }
         let text = serde_json::Value::from(saved).to_string();
-        match files::replace(&self.dump.path, text.as_bytes()) {
+        match dump::save(&self.dump.path, &self.dump.backup, &text) {
             Ok(()) => self.journal.log("the process list was saved"),
-            Err(error) => self.journal.error(&error.to_string()),
+            Err(error) => self.journal.error(&format!(
+                "failed to {}; what was saved before is still there",
+                with_causes(&error)
+            )),
         }
     }
 
@@ -421,6 +418,20 @@ fn dumped(mut process: serde_json::Value) -> Option<serde_json::Value> {
     Some(record.into())
 }
 
+/// Removes what a pid file may be: somebody who wants none has named a device, which is not ours to remove.
+fn remove_pid_file(path: &Path) -> io::Result<()> {
+    let kind = path.symlink_metadata().map(|found| found.file_type());
+    let removed = match kind {
+        Ok(kind) if !kind.is_file() && !kind.is_symlink() => Ok(()),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::DirBuilder::new()
@@ -428,11 +439,5 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
             .mode(0o700)
             .create(folder)?;
     }
-    let mut file = fs::File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    io::Write::write_all(&mut file, text.as_bytes())
+    note(path, text)
 }

@@ -7,6 +7,7 @@
     reason = "the one room that talks to the kernel without a wrapper; each block says why it is sound"
 )]
 
+pub mod dump;
 pub mod files;
 pub mod handles;
 pub mod install;

@@ -82,11 +82,11 @@ class API {
 
   /** Has this package's daemon take over from the one that runs. Apps go on; the caller's environment is the daemon's from now on. */
   update(callback) {
-    return this.Client.update(callback);
+    return settle(callback, () => require('./saved.js').update(this));
   }
 
   updatePM2(callback) {
-    return this.Client.update(callback);
+    return this.update(callback);
   }
 
   /** `(what, [options], [callback])`: a script, an app, apps, or a configuration file; options may be a configuration file too. */

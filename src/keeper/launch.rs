@@ -1,8 +1,9 @@
 //! How a keeper comes to be: alone on its home, detached, with its log, its pid file and someone to tell when it is up.
 
-use crate::host::files::FileLock;
+use crate::host::files::{FileLock, note, open_to_write};
 use crate::host::paths::Home;
 use crate::host::{HostError, process};
+use nix::fcntl::OFlag;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -94,7 +95,7 @@ fn prepare(root: &Path, tied: bool) -> Result<(Home, FileLock), NotLaunched> {
     std::env::set_current_dir("/").map_err(|error| file_error("enter", Path::new("/"), error))?;
     process::adopt_orphans().map_err(|error| file_error("adopt orphans for", &home.root, error))?;
     let pid = std::process::id().to_string();
-    fs::write(&home.pid_file, pid).map_err(|error| file_error("write", &home.pid_file, error))?;
+    note(&home.pid_file, &pid).map_err(|error| file_error("write", &home.pid_file, error))?;
     if let Ok(title) = CString::new(home.title.as_bytes()) {
         process::set_name(&title);
     }
@@ -104,11 +105,9 @@ fn prepare(root: &Path, tied: bool) -> Result<(Home, FileLock), NotLaunched> {
 /// Opens the log anew, for us and for daemons to come; after a rotation the old file is let go.
 pub(super) fn open_log(home: &Home) -> Result<(), HostError> {
     let failed = |error| file_error("open", &home.log_file, error);
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&home.log_file);
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let file = open_to_write(&home.log_file, &mut options, OFlag::empty());
     process::redirect_output(file.map_err(failed)?.as_fd()).map_err(failed)
 }
 

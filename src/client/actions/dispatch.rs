@@ -20,7 +20,7 @@ pub async fn run<R: Rpc>(rpc: &R, name: &str, payload: &str) -> Result<String, A
         "getPID" => queries::pids(rpc, payload).await,
         "getProcessIdByName" => queries::ids(rpc, payload).await,
         "sendSignal" => queries::signal(rpc, payload).await,
-        "dump" => files::dump(rpc, payload).await,
+        "dump" => files::save(rpc, payload).await,
         "resurrect" => restore::resurrect(rpc, payload).await,
         "clearDump" => restore::clear(payload),
         "flush" => files::flush(rpc, payload).await,

@@ -1,8 +1,12 @@
 //! Why an action failed, in the words that pm2 uses.
 
+use std::error::Error;
 use std::fmt::Write as _;
+use std::io;
 
 use serde_json::value::RawValue;
+
+use crate::host::HostError;
 
 /// Why an action failed. The text is what pm2's callers see and compare, so it is pm2's wherever pm2 has one.
 #[derive(Debug, Default)]
@@ -55,7 +59,27 @@ impl std::fmt::Display for ActionError {
     }
 }
 
-impl std::error::Error for ActionError {}
+impl Error for ActionError {}
+
+impl From<HostError> for ActionError {
+    fn from(error: HostError) -> Self {
+        let cause = error.source().map(ToString::to_string);
+        let system = error.source().and_then(<dyn Error>::downcast_ref);
+        Self {
+            code: system.and_then(code_of),
+            ..Self::new(match cause {
+                Some(cause) => format!("failed to {error}: {cause}"),
+                None => format!("failed to {error}"),
+            })
+        }
+    }
+}
+
+/// The system's name for what went wrong (`ENOSPC`), if it was the system.
+pub(super) fn code_of(error: &io::Error) -> Option<String> {
+    let number = error.raw_os_error()?;
+    Some(format!("{:?}", nix::errno::Errno::from_raw(number)))
+}
 
 fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()

@@ -1,19 +1,27 @@
 //! Files that actions write: the reload lock, folders of logs, the dump, emptied logs.
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::fcntl::OFlag;
 use serde_json::Value;
 
+use super::error::code_of;
 use super::list::Listing;
 use super::payload::{Payload, What};
 use super::{ActionError, Rpc};
 use crate::config::Object;
-use crate::host::files::replace;
+use crate::host::dump;
+use crate::host::files::{note, open_to_write};
 
 /// How long a reload's lock counts when nobody says otherwise: what it was taken for has ended or died by then.
 const RELOAD_LOCK_MS: u64 = 30_000;
+
+/// Why an empty list is not saved unless it must be.
+const NOTHING_TO_SAVE: &str = "Process list empty, cannot save empty list";
 
 /// The right to reload on a home. Dropping it gives it back.
 pub(super) struct ReloadLock {
@@ -41,22 +49,22 @@ impl ReloadLock {
         if since.is_some_and(|since| now.saturating_sub(since) < limit) && !payload.is_on("force") {
             return Err(ActionError::new("Reload in progress"));
         }
-        drop(std::fs::write(&path, now.to_string()));
+        drop(note(&path, &now.to_string()));
         Ok(Self { path })
     }
 }
 
 impl Drop for ReloadLock {
     fn drop(&mut self) {
-        drop(std::fs::write(&self.path, ""));
+        drop(note(&self.path, ""));
     }
 }
 
 /// Creates folders for log and pid files, with those above them.
 pub(super) fn create_folders(folders: &[String]) -> Result<(), ActionError> {
     for folder in folders {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| failed(&format!("Could not create folder {folder}"), &error))?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|error| failed(&format!("Could not create folder {folder}"), &error))?;
     }
     Ok(())
 }
@@ -65,12 +73,12 @@ pub(super) fn create_folders(folders: &[String]) -> Result<(), ActionError> {
 pub(super) fn write_declaration(app: &Object, name: &str, folder: &str) -> Result<(), ActionError> {
     let path = Path::new(folder).join(format!("{}-pm2.json", name.replace('/', "-")));
     let text = serde_json::to_string_pretty(app).unwrap_or_default();
-    std::fs::write(&path, text)
+    note(&path, &text)
         .map_err(|error| failed(&format!("failed to write {}", path.display()), &error))
 }
 
 /// Saves the list of processes, without modules, where `resurrect` finds it.
-pub(super) async fn dump<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, ActionError> {
+pub(super) async fn save<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, ActionError> {
     let is_set = |value: Option<&Value>| value.is_some_and(crate::config::spelling::is_truthy);
     let is_forced = is_set(payload.further.get("force"))
         || payload.is_on("force")
@@ -90,22 +98,14 @@ pub(super) async fn dump<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, A
         }
         records.push(Value::Object(record));
     }
-    let path = &payload.home.dump;
     if records.is_empty() && !is_forced {
-        if !path.exists() {
-            replace(path, b"[]").map_err(|error| ActionError::new(format!("failed to {error}")))?;
+        if !payload.home.dump.exists() {
+            dump::clear(&payload.home)?;
         }
-        return Err(ActionError::new(
-            "Process list empty, cannot save empty list",
-        ));
-    }
-    if let Ok(old) = std::fs::read(path) {
-        replace(&payload.home.dump_backup, &old)
-            .map_err(|error| ActionError::new(format!("failed to {error}")))?;
+        return Err(ActionError::new(NOTHING_TO_SAVE));
     }
     let text = serde_json::to_string_pretty(&Value::Array(records)).unwrap_or_default();
-    replace(path, text.as_bytes())
-        .map_err(|error| ActionError::new(format!("failed to {error}")))?;
+    dump::save(&payload.home.dump, &payload.home.dump_backup, &text)?;
     Ok(SUCCESS.to_owned())
 }
 
@@ -152,21 +152,15 @@ fn empty(path: &Path) -> Result<(), ActionError> {
     if !path.metadata().is_ok_and(|found| found.is_file()) {
         return Ok(());
     }
-    let opened = std::fs::OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .open(path);
-    opened
+    let mut options = std::fs::OpenOptions::new();
+    open_to_write(path, options.write(true).truncate(true), OFlag::empty())
         .map(drop)
         .map_err(|error| failed(&format!("failed to empty {}", path.display()), &error))
 }
 
 fn failed(what: &str, error: &io::Error) -> ActionError {
-    let code = error
-        .raw_os_error()
-        .map(|number| format!("{:?}", nix::errno::Errno::from_raw(number)));
     ActionError {
-        code,
+        code: code_of(error),
         ..ActionError::new(format!("{what}: {error}"))
     }
 }

@@ -1,7 +1,5 @@
 //! What was saved, started again.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::files::SUCCESS;
@@ -9,41 +7,59 @@ use super::list::Listing;
 use super::payload::Payload;
 use super::window::{PARALLEL_DEFAULT, all};
 use super::{ActionError, Rpc};
-use crate::config::{Object, ecosystem};
-use crate::host::files::replace;
+use crate::config::Object;
+use crate::host::dump;
 
-/// Prepares every process of the dump whose name is not managed yet. The value is the dump's text; an empty text when there is none.
+/// Prepares every process of the saved list whose name is not managed yet. The value is the list's text; an empty text when nothing
+/// was ever saved.
 ///
-/// A dump that cannot be read is put aside under a name of its own, and the one before it is taken.
+/// A list that cannot be read is put aside under a name of its own, and the one before it is taken. If that is none either, the call fails:
+/// something was saved, and is not back.
 pub(super) async fn resurrect<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, ActionError> {
-    let home = &payload.home;
-    let saved = [&home.dump, &home.dump_backup]
-        .into_iter()
-        .find_map(|path| read(path));
-    let Some((text, records)) = saved else {
-        return Ok(Value::from("").to_string());
+    let found = dump::load(&payload.home);
+    let Some(saved) = found.saved else {
+        let reasons: Vec<String> = found
+            .unreadable
+            .iter()
+            .map(|(path, reason)| format!("{}: {reason}", path.display()))
+            .collect();
+        return if reasons.is_empty() {
+            Ok(Value::from("").to_string())
+        } else {
+            let reasons = reasons.join("; ");
+            Err(ActionError::new(format!(
+                "no saved list can be read: {reasons}"
+            )))
+        };
     };
     let listing = Listing::fetch(rpc).await?;
+    let name = |record: &Object| {
+        record
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     let is_new = |record: &&Object| {
-        let name = record.get("name").and_then(Value::as_str);
+        let name = name(record);
         !listing
             .entries
             .iter()
-            .any(|entry| Some(entry.name.as_str()) == name)
+            .any(|entry| Some(&entry.name) == name.as_ref())
     };
-    let wanted = records.iter().filter(is_new);
+    let wanted = saved.records.iter().filter(is_new);
     let tasks = wanted.map(async |record| {
         let args = Value::Array(vec![Value::Object(record.clone())]);
-        rpc.call("prepare", &args.to_string()).await
+        let prepared = rpc.call("prepare", &args.to_string()).await;
+        prepared.map_err(|error| match name(record) {
+            Some(name) => format!("{name}: {}", error.message),
+            None => error.message,
+        })
     });
     let results = all(tasks, payload.parallel(Some(PARALLEL_DEFAULT))).await;
     // One that cannot be started keeps nobody else from it.
-    let failed: Vec<String> = results
-        .into_iter()
-        .filter_map(|result| result.err().map(|error| error.message))
-        .collect();
+    let failed: Vec<String> = results.into_iter().filter_map(Result::err).collect();
     if failed.is_empty() {
-        Ok(Value::from(text).to_string())
+        Ok(Value::from(saved.text).to_string())
     } else {
         Err(ActionError::new(failed.join(", ")))
     }
@@ -51,32 +67,6 @@ pub(super) async fn resurrect<R: Rpc>(rpc: &R, payload: &Payload) -> Result<Stri
 
 /// Forgets what was saved.
 pub(super) fn clear(payload: &Payload) -> Result<String, ActionError> {
-    let written = replace(&payload.home.dump, b"[]");
-    written.map_err(|error| ActionError::new(format!("failed to {error}")))?;
+    dump::clear(&payload.home)?;
     Ok(SUCCESS.to_owned())
-}
-
-/// A dump's text and its records. One that is no dump is put aside.
-fn read(path: &Path) -> Option<(String, Vec<Object>)> {
-    let text = std::fs::read(path).ok()?;
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let records = match ecosystem::parse_json(&text) {
-        Ok(Value::Array(items)) => items
-            .into_iter()
-            .map(|item| match item {
-                Value::Object(record) => Some(record),
-                _ => None,
-            })
-            .collect::<Option<Vec<Object>>>(),
-        _ => None,
-    };
-    if records.is_none() {
-        let aside = path.with_extension(format!(
-            "{}.unreadable",
-            path.extension().unwrap_or_default().to_string_lossy()
-        ));
-        // Where it cannot be moved, the next attempt finds it as unreadable as this one.
-        drop(std::fs::rename(path, aside));
-    }
-    Some((text, records?))
 }
