@@ -8,9 +8,8 @@ use super::HostError;
 use super::files::replace;
 use super::paths::Home;
 use crate::config::{Object, ecosystem};
-use serde::de::IgnoredAny;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::value::RawValue;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -118,9 +117,10 @@ fn parse(text: &str) -> Option<Vec<Object>> {
     records.collect()
 }
 
-/// Whether these bytes would be found again. Most are JSON, which needs no memory to look at.
+/// Whether these bytes would be found again. Most are JSON, of which nothing needs to be copied to look at it.
 fn is_list(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<Vec<BTreeMap<String, IgnoredAny>>>(bytes).is_ok()
+    let is_object = |item: &&RawValue| item.get().starts_with('{');
+    serde_json::from_slice::<Vec<&RawValue>>(bytes).is_ok_and(|items| items.iter().all(is_object))
         || parse(&String::from_utf8_lossy(bytes)).is_some()
 }
 
