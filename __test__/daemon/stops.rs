@@ -46,10 +46,7 @@ fn a_stubborn_child_is_killed_after_the_timeout() {
     let before = Instant::now();
     client.ok("stopProcessId", json!([0]));
     let took = before.elapsed();
-    assert!(
-        took >= Duration::from_millis(290) && took < Duration::from_secs(3),
-        "{took:?}"
-    );
+    assert!(took >= Duration::from_millis(290), "killed early: {took:?}");
     assert!(pids.iter().all(|pid| !is_alive(*pid)));
 }
 
@@ -87,28 +84,32 @@ fn an_app_can_be_stopped_by_message() {
     assert_eq!(daemon.out_log("polite"), "up\nshutdown\n");
 }
 
-// Protects: a fleet is stopped in the time its slowest member needs, not in the sum.
+// Protects: a fleet is stopped in the time its slowest member needs, not in the sum: all are asked before any has ended.
 #[test]
 fn many_apps_are_stopped_at_once() {
+    const APPS: usize = 30;
     let daemon = Daemon::start();
     let mut client = daemon.client();
-    let script = daemon.script("many.sh", "exec sleep 1000");
-    let more = json!({"instances": 30});
+    let go = daemon.path("go");
+    let text = format!(
+        "trap 'echo asked' INT\nwhile [ ! -e {} ]; do sleep 0.05; done",
+        go.display()
+    );
+    let script = daemon.script("many.sh", &text);
+    let more = json!({"instances": APPS, "kill_timeout": 60_000});
     let started = client.ok(
         "prepare",
         json!([daemon.declaration("many", "/bin/sh", &script, &more)]),
     );
-    assert_eq!(started.as_array().unwrap().len(), 30);
-    let before = Instant::now();
-    let ids: Vec<String> = (0..30)
+    assert_eq!(started.as_array().unwrap().len(), APPS);
+    let ids: Vec<String> = (0..APPS)
         .map(|id| client.send("stopProcessId", json!([id])))
         .collect();
+    wait_for("everybody to be asked", || {
+        (daemon.out_log("many").lines().count() == APPS).then_some(())
+    });
+    std::fs::write(go, "").unwrap();
     for id in ids {
         assert_eq!(client.reply(&id)["args"][0]["pm2_env"]["status"], "stopped");
     }
-    assert!(
-        before.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        before.elapsed()
-    );
 }
