@@ -223,6 +223,28 @@ declare namespace pm2 {
 
     monitorState(state: 'monitor' | 'unmonitor', target: NameOrId, callback: Callback<void>): void;
     monitorState(state: 'monitor' | 'unmonitor', target: NameOrId): Promise<void>;
+
+    /**
+     * Hands out the files of a folder by HTTP, as an app in fork mode called `static-page-server-<port>`. `PM2_SERVE_PORT` and `PM2_SERVE_PATH`
+     * of the caller win over the arguments.
+     * @param commander whose `name`, if it is text, is the app's name
+     */
+    serve(path: string, port: number | string, options: ServeOptions, commander: object, callback: StartCallback): void;
+    serve(path: string, port: number | string, options: ServeOptions, callback: StartCallback): void;
+    serve(path: string, port: number | string, callback: StartCallback): void;
+    serve(path?: string, port?: number | string, options?: ServeOptions, commander?: object): Promise<StartedProcess[]>;
+  }
+
+  /** What {@link API.serve} takes beside the options of an app. */
+  interface ServeOptions extends StartOptions {
+    /** A missing path is the home page, for applications that have their own paths. */
+    spa?: boolean;
+    /** A folder without `index.html` is a list of what is in it. */
+    ftp?: boolean;
+    basicAuthUsername?: string;
+    basicAuthPassword?: string;
+    /** Accepted for pm2's sake; nothing is reported to anybody. */
+    monitor?: string;
   }
 
   /** What `require('pm2')` is. */

@@ -110,6 +110,12 @@ pm2.sendSignalToProcessName('SIGUSR2', 'web');
 expectType<Promise<pm2.Reply[]>>(pm2.trigger('web', 'action', { any: 'thing' }));
 expectError(pm2.sendDataToProcessId({ data: 1, topic: 'x' }));
 
+// The static server, with and without the last argument of the command line.
+pm2.serve('www', 8080, { spa: true, basicAuthUsername: 'a', basicAuthPassword: 'b', name: 'pages' }, (error, apps) => apps.length);
+pm2.serve('www', '8080', {}, { name: 'pages' }, (error, apps) => apps[0].pm2_env.name);
+expectType<Promise<pm2.StartedProcess[]>>(pm2.serve());
+expectError(pm2.serve('www', 80, { spa: 'yes' }));
+
 // Other instances, and the lower half.
 const other = new pm2.custom({ pm2_home: '/tmp/home', daemon_mode: false });
 expectType<pm2.API>(other);

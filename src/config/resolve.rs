@@ -29,6 +29,8 @@ pub struct Surroundings {
     pub programmatic: bool,
     /// The module configuration: an object for each name.
     pub module_conf: Object,
+    /// The built-in static server, which `script: 'serve'` means; empty where nobody knows one.
+    pub static_server: String,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -49,6 +51,9 @@ pub struct Ecosystem<'a> {
     /// The `deploy` member.
     pub deploy: Option<&'a Value>,
 }
+
+/// The script that stands for the built-in static server, whatever else bears that name.
+const SERVE: &str = "serve";
 
 /// How an app was named to us; visible in one variable of its environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,7 +242,10 @@ pub fn prepare(
     if let Some(declared) = app.get_mut("cwd") {
         *declared = Value::from(cwd.as_str());
     }
-    let path = find_script(&script, &cwd, &home, lookup)?;
+    let path = match script.as_str() {
+        SERVE if !around.static_server.is_empty() => around.static_server.clone(),
+        _ => find_script(&script, &cwd, &home, lookup)?,
+    };
     app.insert("pm_exec_path".into(), Value::from(path.as_str()));
     let env = environment::of_app(&app, &name, around, ecosystem, form);
     app.insert("env".into(), Value::Object(env));

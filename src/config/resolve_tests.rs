@@ -344,3 +344,23 @@ proptest::proptest! {
         drop(change(&app, &world()));
     }
 }
+
+#[test]
+fn serve_is_the_built_in_server_where_there_is_one_whatever_else_bears_the_name() {
+    let mut world = world();
+    world
+        .files
+        .insert("/home/app/srv/serve".into(), b"#!/bin/sh".to_vec());
+    let around = Surroundings {
+        static_server: "/pm2/lib/API/Serve.js".into(),
+        ..surroundings()
+    };
+    world
+        .files
+        .insert("/pm2/lib/API/Serve.js".into(), Vec::new());
+    let served = record_in(&world, &around, json!({"script": "serve"})).unwrap();
+    assert_eq!(served["pm_exec_path"], "/pm2/lib/API/Serve.js");
+    assert_eq!(served["exec_interpreter"], "node");
+    let own = record_in(&world, &surroundings(), json!({"script": "serve"})).unwrap();
+    assert_eq!(own["pm_exec_path"], "/home/app/srv/serve");
+}

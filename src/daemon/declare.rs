@@ -48,5 +48,6 @@ fn surroundings(cwd: String) -> Result<Surroundings, String> {
         pid_folder: shown(&home.pids),
         programmatic: true,
         module_conf: Object::new(),
+        static_server: String::new(),
     })
 }

@@ -4,6 +4,7 @@ const path = require('node:path');
 const { checkOptions, declared, idOrName, requireSignal, startOptions, whatToOperate, whatToStart } = require('./arguments.js');
 const { Client } = require('./client.js');
 const constants = require('./constants.js');
+const { Further } = require('./further.js');
 const { defaultHome, removeHome } = require('./paths.js');
 const { badArgument, settle } = require('./settle.js');
 
@@ -451,5 +452,9 @@ function readConfiguration(file) {
     return {};
   }
 }
+
+// Ordinary properties of the prototype, because wrappers walk it.
+const { constructor: _own, ...further } = Object.getOwnPropertyDescriptors(Further.prototype);
+Object.defineProperties(API.prototype, further);
 
 module.exports = API;

@@ -1,8 +1,12 @@
 'use strict';
 
+const path = require('node:path');
 const { Bus } = require('./bus.js');
 const { Link } = require('./link.js');
 const { badArgument, settle } = require('./settle.js');
+
+/** What `script: 'serve'` stands for. */
+const STATIC_SERVER = path.join(__dirname, '..', '..', 'lib', 'API', 'Serve.js');
 
 /**
  * The lower half of the API, as tools written for pm2 reach it by `pm2.Client`: calls by RPC name, and lists.
@@ -125,6 +129,7 @@ class Client {
       node: execPath,
       node_version: version,
       pm2_home: this.pm2_home,
+      static_server: STATIC_SERVER,
       programmatic: true,
     });
     return JSON.parse(await this.#link.request(this.daemon_mode, 'action', name, payload));
@@ -161,7 +166,7 @@ class Client {
   /** `(error, ids, details)`: ids by name or resolved script path, and their records by id. */
   getProcessIdByName(name, force, callback) {
     return this.#idsAndDetails(typeof force === 'function' ? force : callback, (each) => {
-      return each.pm2_env.name === name || each.pm2_env.pm_exec_path === require('node:path').resolve(String(name));
+      return each.pm2_env.name === name || each.pm2_env.pm_exec_path === path.resolve(String(name));
     });
   }
 
@@ -170,7 +175,7 @@ class Client {
   }
 
   getProcessByName(name, callback) {
-    const wanted = (each) => each.pm2_env.name === name || each.pm2_env.pm_exec_path === require('node:path').resolve(String(name));
+    const wanted = (each) => each.pm2_env.name === name || each.pm2_env.pm_exec_path === path.resolve(String(name));
     return settle(callback, async () => (await this.#list()).filter(wanted));
   }
 
@@ -178,7 +183,7 @@ class Client {
     return settle(callback, async () => {
       const isMeant = (each) =>
         each.pm2_env.name === nameOrId ||
-        each.pm2_env.pm_exec_path === require('node:path').resolve(String(nameOrId)) ||
+        each.pm2_env.pm_exec_path === path.resolve(String(nameOrId)) ||
         String(each.pm_id) === String(nameOrId);
       return (await this.#list()).filter(isMeant);
     });
@@ -228,4 +233,4 @@ function ids(processes) {
   return processes.map((each) => each.pm_id);
 }
 
-module.exports = { Client };
+module.exports = { Client, STATIC_SERVER };

@@ -16,6 +16,7 @@
 //! | `node` | string | `process.execPath`. Default `node` |
 //! | `node_version` | string | `process.version`; decides whether TypeScript runs without bun. Default: unknown |
 //! | `pm2_home` | string | the instance's home. Default: `env.PM2_HOME`, else `$HOME/.pm2` |
+//! | `static_server` | string | the script that `script: 'serve'` stands for. Default: none, so that `serve` is looked for as any script |
 //! | `programmatic` | boolean | true (default) for the API: a managed caller's own pm2 fields are then not inherited; false for the command line |
 //!
 //! `what` is one of

@@ -87,6 +87,7 @@ impl Payload {
             pid_folder: lossy(&home.pids),
             programmatic: take("programmatic") != Some(Value::Bool(false)),
             module_conf: module_conf(&home.module_conf),
+            static_server: text_of(take("static_server")).unwrap_or_default(),
             env,
         };
         Ok(Self {
