@@ -38,5 +38,5 @@ pub use life::{State, Then};
 pub use plan::{Runtime, SpawnMode, SpawnPlan};
 pub use process::Process;
 pub use resume::{Changes, Fate};
-pub use schedule::NextTick;
+pub use schedule::{Limited, NextTick};
 pub use supervisor::{Supervisor, SupervisorConfig};

@@ -99,17 +99,31 @@ impl Process {
     }
 }
 
+/// A run that is not to use more than so much memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Limited {
+    /// The run.
+    pub run: RunId,
+    /// Its process.
+    pub pid: Pid,
+    /// What it may use. Above it, the core wants to hear of it.
+    pub bytes_max: u64,
+}
+
 impl Supervisor {
     /// The runs whose memory is to be looked at once in a while.
-    pub fn memory_limited(&self) -> impl Iterator<Item = (RunId, Pid)> {
-        let limited = self
-            .fleet
-            .iter()
-            .filter(|process| process.rules.memory_max.is_some());
-        limited.filter_map(|process| match process.view().measured() {
-            // Compat: whoever names another process to measure is not restarted for its memory (lib/Worker.js).
-            Measured::Pid(pid) if process.pid() == Some(pid) => Some((process.run()?, pid)),
-            Measured::Pid(_) | Measured::Nothing => None,
+    pub fn memory_limited(&self) -> impl Iterator<Item = Limited> {
+        self.fleet.iter().filter_map(|process| {
+            let bytes_max = process.rules.memory_max?;
+            match process.view().measured() {
+                // Compat: whoever names another process to measure is not restarted for its memory (lib/Worker.js).
+                Measured::Pid(pid) if process.pid() == Some(pid) => Some(Limited {
+                    run: process.run()?,
+                    pid,
+                    bytes_max,
+                }),
+                Measured::Pid(_) | Measured::Nothing => None,
+            }
         })
     }
 

@@ -8,6 +8,7 @@
 )]
 
 pub mod dump;
+pub mod families;
 pub mod files;
 pub mod handles;
 pub mod install;

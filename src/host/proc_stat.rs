@@ -21,6 +21,8 @@ pub(super) struct ProcStat {
     /// Start after boot in clock ticks; with the pid it names a process for good.
     pub(super) start: u64,
     pub(super) resident_pages: u64,
+    /// It is no process of its own: threads can be asked for by their numbers too.
+    pub(super) is_thread: bool,
 }
 
 impl ProcStat {
@@ -28,6 +30,14 @@ impl ProcStat {
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
+}
+
+/// What a process has in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Resident {
+    pub(super) all_pages: u64,
+    /// Without what it may share with others.
+    pub(super) own_pages: u64,
 }
 
 /// An open `/proc`.
@@ -40,24 +50,46 @@ impl Proc {
         Ok(Self(open("/proc", flags, Mode::empty())?))
     }
 
-    /// `None` when there is no such process any more.
+    /// `None` when there is no such process or thread any more.
     pub(super) fn stat(&self, pid: i32) -> Option<ProcStat> {
+        let mut line = [0; LINE];
+        parse(self.read(pid, "stat", &mut line)?)
+    }
+
+    /// The memory of a process. `None` when there is no such process any more.
+    pub(super) fn resident(&self, pid: i32) -> Option<Resident> {
+        let mut line = [0; LINE];
+        let text = std::str::from_utf8(self.read(pid, "statm", &mut line)?).ok()?;
+        // Size, resident, shared and so on.
+        let mut fields = text.split_ascii_whitespace().skip(1);
+        let all_pages: u64 = fields.next()?.parse().ok()?;
+        let shared_pages: u64 = fields.next()?.parse().ok()?;
+        Some(Resident {
+            all_pages,
+            own_pages: all_pages.saturating_sub(shared_pages),
+        })
+    }
+
+    fn read<'line>(&self, pid: i32, file: &str, line: &'line mut [u8]) -> Option<&'line [u8]> {
         let mut name = [0; 24];
         let mut rest = &mut name[..];
-        write!(rest, "{pid}/stat").ok()?;
+        write!(rest, "{pid}/{file}").ok()?;
         let unused = rest.len();
         let name = std::str::from_utf8(&name[..24 - unused]).ok()?;
-        let file = openat(
-            &self.0,
-            name,
-            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .ok()?;
-        let mut line = [0; LINE];
-        let length = nix::unistd::read(&file, &mut line).ok()?;
-        parse(&line[..length])
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = openat(&self.0, name, flags, Mode::empty()).ok()?;
+        let length = nix::unistd::read(&file, line).ok()?;
+        line.get(..length)
     }
+}
+
+/// Bytes of a page.
+pub(super) fn page_bytes() -> u64 {
+    use nix::unistd::{SysconfVar, sysconf};
+    let bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    bytes
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(4096)
 }
 
 fn parse(line: &[u8]) -> Option<ProcStat> {
@@ -75,6 +107,8 @@ fn parse(line: &[u8]) -> Option<ProcStat> {
     // Children's times, priority, nice, threads, an unused one; then starttime (22), vsize and rss.
     let start = fields.nth(6)?.parse().ok()?;
     let resident: i64 = fields.nth(1)?.parse().ok()?;
+    // Thirteen of limits, addresses and signals; then the signal its parent gets at its end (38), which threads do not have.
+    let is_thread = fields.nth(13) == Some("-1");
     Some(ProcStat {
         state,
         parent,
@@ -83,6 +117,7 @@ fn parse(line: &[u8]) -> Option<ProcStat> {
         ticks: user + system,
         start,
         resident_pages: u64::try_from(resident).unwrap_or(0),
+        is_thread,
     })
 }
 
@@ -93,7 +128,7 @@ mod tests {
     #[test]
     fn a_name_with_brackets_and_blanks_does_not_shift_the_fields() {
         // Protects: a process may call itself `) Z 1 (`.
-        let line = b"77 () Z 1 () S 7 8 9 0 -1 4194560 1 2 3 4 50 60 5 6 20 0 1 0 4242 1000000 333 18446744073709551615 1 1\n";
+        let line = b"77 () Z 1 () S 7 8 9 0 -1 4194560 1 2 3 4 50 60 5 6 20 0 1 0 4242 1000000 333 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0\n";
         let stat = parse(line).unwrap();
         assert_eq!(
             (
@@ -118,7 +153,15 @@ mod tests {
     #[test]
     fn we_find_ourselves() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let stat = Proc::open().unwrap().stat(own).unwrap();
-        assert!(!stat.has_ended() && stat.start > 0 && stat.resident_pages > 0);
+        let proc = Proc::open().unwrap();
+        let stat = proc.stat(own).unwrap();
+        assert!(!stat.has_ended() && !stat.is_thread && stat.start > 0 && stat.resident_pages > 0);
+        let resident = proc.resident(own).unwrap();
+        assert!(resident.own_pages > 0 && resident.own_pages < resident.all_pages);
+        let thread = std::thread::spawn(move || {
+            let number = nix::unistd::gettid().as_raw();
+            Proc::open().unwrap().stat(number).unwrap().is_thread
+        });
+        assert!(thread.join().unwrap(), "a thread is no process");
     }
 }

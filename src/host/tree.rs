@@ -156,6 +156,12 @@ impl Snapshot {
         }
     }
 
+    /// Who has this number.
+    pub(super) fn identity(&self, pid: i32) -> Option<Identity> {
+        let start = self.find(pid)?.stat.start;
+        Some(Identity { pid, start })
+    }
+
     /// The live processes that belong to `root`, deepest first, `root` itself last if it lives.
     ///
     /// Those are its descendants by parent links, whatever session they are in, and the members of every session and

@@ -1,7 +1,6 @@
 //! Memory and processor use of processes, as pm2 shows them.
 
-use super::proc_stat::Proc;
-use super::tree::{Identity, Snapshot};
+use super::proc_stat::{Proc, page_bytes};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
@@ -39,17 +38,13 @@ struct Sample {
 impl Default for Sampler {
     fn default() -> Self {
         use nix::unistd::{SysconfVar, sysconf};
-        let ask = |variable, usual| {
-            let answer = sysconf(variable).ok().flatten();
-            answer
-                .and_then(|value| u32::try_from(value).ok())
-                .unwrap_or(usual)
-        };
+        let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
+        let ticks = ticks.and_then(|ticks| u32::try_from(ticks).ok());
         Self {
             previous: HashMap::new(),
             proc: Proc::open().ok(),
-            ticks_per_second: f64::from(ask(SysconfVar::CLK_TCK, 100)),
-            page_bytes: u64::from(ask(SysconfVar::PAGE_SIZE, 4096)),
+            ticks_per_second: f64::from(ticks.unwrap_or(100)),
+            page_bytes: page_bytes(),
         }
     }
 }
@@ -105,33 +100,6 @@ impl Sampler {
     pub fn forget(&mut self, pid: i32) {
         self.previous.remove(&pid);
     }
-}
-
-/// Resident bytes of a process and its descendants. What descendants share with others, such as the code of a program that
-/// several run, is not counted: it would be counted several times.
-#[must_use]
-pub fn tree_memory(snapshot: &Snapshot, pid: i32) -> u64 {
-    let Some(root) = Identity::of(pid) else {
-        return 0;
-    };
-    let pages = snapshot.tree(root).into_iter().map(|process| {
-        let is_descendant = process.pid != pid;
-        resident_pages(process.pid, is_descendant).unwrap_or(0)
-    });
-    pages.sum::<u64>() * Sampler::default().page_bytes
-}
-
-/// `/proc/<pid>/statm`: size, resident, shared and so on, in pages.
-fn resident_pages(pid: i32, is_shared_left_out: bool) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let mut fields = text.split_ascii_whitespace().skip(1);
-    let resident: u64 = fields.next()?.parse().ok()?;
-    let shared: u64 = fields.next()?.parse().ok()?;
-    Some(if is_shared_left_out {
-        resident.saturating_sub(shared)
-    } else {
-        resident
-    })
 }
 
 /// Seconds since boot on the clock that start times are told in.

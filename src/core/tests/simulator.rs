@@ -185,7 +185,7 @@ impl Pretend {
         let limited: Vec<RunId> = self
             .supervisor
             .memory_limited()
-            .map(|(run, _)| run)
+            .map(|limited| limited.run)
             .collect();
         for run in &limited {
             assert!(matches!(self.runs.get(run), Some((_, Fate::Alive(_)))));

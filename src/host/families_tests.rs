@@ -1,0 +1,119 @@
+use super::*;
+use crate::host::tree::{self, Identity};
+use std::process::{Child, Command, Stdio};
+
+/// A shell of its own, ended and reaped with this.
+struct Shell(Child);
+
+impl Shell {
+    /// Runs until its input is closed, doing each line of it.
+    fn start() -> Self {
+        // Apps lead sessions of their own too.
+        let mut command = Command::new("setsid");
+        command
+            .arg("sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).unwrap()
+    }
+
+    fn tell(&mut self, line: &str) {
+        use std::io::Write as _;
+        let input = self.0.stdin.as_mut().unwrap();
+        writeln!(input, "{line}").unwrap();
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let all: Vec<_> = Identity::of(self.pid()).into_iter().collect();
+        tree::kill_all(&all);
+        let _ended = self.0.wait();
+    }
+}
+
+/// Looks until the family has so many members, and says how many looks at the whole table that took beyond the first.
+#[track_caller]
+fn looks_until(families: &mut Families, roots: &[i32], root: i32, members: usize) -> Vec<u64> {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let bytes = families.memory(roots, Instant::now());
+        if families.members.get(&root).map_or(0, Vec::len) == members {
+            return bytes;
+        }
+        assert!(Instant::now() < end, "{:?}", families.members);
+        std::thread::yield_now();
+    }
+}
+
+fn last_look_at_all(families: &Families) -> Option<Instant> {
+    families.births.map(|births| births.all_at)
+}
+
+// Protects: what an app starts later counts, and finding it costs no look at the whole process table.
+#[test]
+fn whoever_is_born_into_a_family_counts_from_then_on_and_no_longer_than_he_lives() {
+    let (mut one, mut other) = (Shell::start(), Shell::start());
+    let roots = [one.pid(), other.pid()];
+    let mut families = Families::default();
+    let alone = families.memory(&roots, Instant::now())[0];
+    assert!(alone > 100_000, "{alone}");
+    let first_look = last_look_at_all(&families);
+    one.tell("sleep 1000 & a=$!; sleep 1000 & b=$!");
+    other.tell("sleep 1000 &");
+    let three = looks_until(&mut families, &roots, roots[0], 3)[0];
+    looks_until(&mut families, &roots, roots[1], 2);
+    assert!(three > alone, "{three} {alone}");
+    one.tell("kill -9 $a $b; wait");
+    looks_until(&mut families, &roots, roots[0], 1);
+    assert_eq!(families.members[&roots[1]].len(), 2);
+    if families
+        .system
+        .as_ref()
+        .is_some_and(|system| system.last_pid.is_some())
+    {
+        assert_eq!(last_look_at_all(&families), first_look);
+    }
+}
+
+// Protects: a grandchild whose parent has ended still belongs to the family, by the first look and by later ones.
+#[test]
+fn orphans_of_a_family_belong_to_it() {
+    let mut shell = Shell::start();
+    let mut outside = Shell::start();
+    let roots = [shell.pid()];
+    let mut later = Families::default();
+    later.memory(&roots, Instant::now());
+    outside.tell("sleep 1000 &");
+    shell.tell("(sleep 1000 & sleep 1000 &)");
+    looks_until(&mut later, &roots, roots[0], 3);
+    let mut first = Families::default();
+    looks_until(&mut first, &roots, roots[0], 3);
+    let of = |families: &Families| {
+        let mut members = families.members[&roots[0]].clone();
+        members.sort_unstable();
+        members
+    };
+    assert_eq!(of(&later), of(&first));
+}
+
+// Protects: who is asked about changes as apps come and go; nobody is kept, nobody is forgotten.
+#[test]
+fn families_come_and_go_with_those_who_are_asked_about() {
+    let (old, kept) = (Shell::start(), Shell::start());
+    let mut families = Families::default();
+    families.memory(&[old.pid(), kept.pid()], Instant::now());
+    let new = Shell::start();
+    let bytes = families.memory(&[kept.pid(), new.pid()], Instant::now());
+    assert!(bytes.iter().all(|bytes| *bytes > 0), "{bytes:?}");
+    assert!(!families.members.contains_key(&old.pid()));
+    assert_eq!((families.members.len(), families.family_of.len()), (2, 2));
+    // One who was there all the time.
+    let bytes = families.memory(&[old.pid()], Instant::now());
+    assert!(bytes[0] > 0 && families.members.len() == 1);
+    assert_eq!(families.memory(&[i32::MAX], Instant::now()), [0]);
+}
