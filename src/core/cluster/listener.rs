@@ -9,6 +9,7 @@ use crate::model::{ConnectionId, PmId, RunId, SocketId};
 
 use super::Policy;
 use super::query::{ListenAddress, PortShare, SocketName};
+use crate::core::Now;
 
 /// How the sockets of one address are given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +61,8 @@ pub(super) struct WaitingConnection {
     pub(super) connection: ConnectionId,
     /// Who said no last.
     pub(super) refused_by: Option<RunId>,
+    /// When it came here.
+    pub(super) since: Duration,
 }
 
 /// One socket.
@@ -74,7 +77,7 @@ pub(super) struct Socket {
     pub(super) unheld_at: Option<Duration>,
     /// It is emptied, then closed.
     pub(super) is_retiring: bool,
-    /// Until when its worker is taken for stuck at the first sign.
+    /// Until when its worker is taken for stuck at the first sign. What it does itself clears it.
     #[serde(skip)]
     pub(super) suspected_until: Duration,
 }
@@ -186,11 +189,26 @@ impl Listener {
     }
 
     /// A connection that did not find its worker is the next to be dealt out.
-    pub(super) fn put_back(&mut self, connection: ConnectionId, refused_by: Option<RunId>) {
+    pub(super) fn put_back(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        refused_by: Option<RunId>,
+    ) {
         self.waiting.push_front(WaitingConnection {
             connection,
             refused_by,
+            since: now.mono,
         });
+    }
+
+    /// The worker of this slot is in its event loop.
+    pub(super) fn shows_life(&mut self, slot: PmId) {
+        for socket in self.sockets.values_mut() {
+            if socket.users.contains(&slot) {
+                socket.suspected_until = Duration::ZERO;
+            }
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {

@@ -11,6 +11,7 @@ mod dispatch;
 mod listener;
 mod query;
 mod release;
+mod steal;
 #[cfg(test)]
 mod tests;
 
@@ -90,6 +91,8 @@ struct Worker {
 struct Handed {
     key: Box<str>,
     connection: ConnectionId,
+    /// When.
+    at: Duration,
 }
 
 /// How TCP ports are shared: what `NODE_CLUSTER_SCHED_POLICY` says.
@@ -254,7 +257,7 @@ impl Primary {
         let mut concerned = worker.held;
         for handed in worker.handed.into_values() {
             if let Some(listener) = self.listener(&worker.scope, &handed.key) {
-                listener.put_back(handed.connection, None);
+                listener.put_back(now, handed.connection, None);
                 concerned.push(handed.key);
             } else {
                 out.push(Effect::CloseConnection {

@@ -5,6 +5,8 @@
     reason = "this world looks at what a test is about, and keeps the rest"
 )]
 
+mod stealing;
+
 use std::time::Duration;
 
 use serde_json::Value;
@@ -247,51 +249,6 @@ fn a_refused_address_is_told_and_can_be_asked_for_again() {
 }
 
 #[test]
-fn the_queue_of_a_stuck_worker_goes_to_the_other() {
-    let mut world = two_slots();
-    let stuck = world.sockets[0];
-    world.act(|primary, now, out| primary.waiting(now, stuck, out));
-    for _ in 0..2 {
-        world.pass(10);
-        assert!(world.took(&Effect::Look { socket: stuck }));
-        world.queued(stuck, 3);
-    }
-    world.pass(10);
-    world.queued(stuck, 3);
-    assert!(world.took(&Effect::Accept {
-        socket: stuck,
-        max: 3
-    }));
-    world.accepted(stuck, 3, true);
-    assert_eq!(world.given(), [1], "one at a time");
-    world.hear(
-        1,
-        r#"{"cmd":"NODE_CLUSTER","ack":1,"accepted":true,"seq":9}"#,
-    );
-    assert_eq!(world.given(), [1]);
-    assert!(world.took(&Effect::CloseConnection {
-        connection: ConnectionId(0)
-    }));
-}
-
-#[test]
-fn a_queue_that_gets_shorter_is_left_alone() {
-    let mut world = two_slots();
-    let busy = world.sockets[0];
-    world.act(|primary, now, out| primary.waiting(now, busy, out));
-    for connections in [9, 8, 9, 7, 8, 3, 4, 1] {
-        world.pass(10);
-        world.queued(busy, connections);
-    }
-    assert!(
-        !world
-            .other
-            .iter()
-            .any(|effect| matches!(effect, Effect::Accept { .. }))
-    );
-}
-
-#[test]
 fn what_a_worker_did_not_take_goes_to_another_and_never_gets_lost() {
     let mut world = World::default();
     for worker in 0..2 {
@@ -330,7 +287,7 @@ fn a_slot_that_goes_is_emptied_for_its_siblings_and_then_closed() {
     world.accepted(socket, 2, false);
     world.accepted(socket, 0, true);
     assert!(world.took(&Effect::CloseSocket { socket }));
-    assert_eq!(world.given(), [1]);
+    assert_eq!(world.given(), [1, 1]);
     world.act(|primary, now, out| primary.gone(now, RunId(1), out));
     world.act(|primary, now, out| primary.release(now, PmId(1), out));
     let socket = world.sockets[1];
