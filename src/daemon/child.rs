@@ -6,21 +6,21 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 
-use super::ends::{OurEnds, Share};
+use super::ends::{OurEnds, Share, TO_IPC, TO_STDIN};
+use super::inbox::Inbox;
 use super::lines::{Chunk, RunLog, Stream};
-use super::outgoing::{Outgoing, OutgoingError};
+use super::outgoing::{End, Outgoing, OutgoingError};
 use super::readiness::{is_passing, read_now, readable};
 use super::runs::Prepared;
 use super::scratch::{Leftover, SCRATCH_BYTES, Source};
 use super::shared::{Shared, watch};
-use crate::host::handles;
 use crate::model::{AppMessage, Exit, JsonText, RunId, SocketId};
 use crate::wire::ipc;
 
@@ -32,10 +32,12 @@ const LAST_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// What the task of a run tells the pilot.
 #[derive(Debug)]
 pub(crate) enum ChildReport {
-    /// The app said something.
-    Message(RunId, AppMessage),
-    /// Node in the app said something.
-    Internal(RunId, JsonText),
+    /// The app said something, and where in its stream that ends. To be answered with [`Child::heard`] once it was acted upon.
+    Message(RunId, AppMessage, u64),
+    /// Node in the app said something, likewise.
+    Internal(RunId, JsonText, u64),
+    /// The keeper is to hold a spool of this run.
+    Spooled(RunId),
     /// The app closed its channel, and lives.
     Disconnected(RunId),
     /// Connections wait at a socket.
@@ -64,11 +66,11 @@ impl fmt::Debug for Child {
     }
 }
 
-#[derive(Default)]
-struct ChildState {
+pub(super) struct ChildState {
     exit: Cell<Option<Exit>>,
-    to_ipc: RefCell<Outgoing>,
-    to_stdin: RefCell<Outgoing>,
+    pub(super) to_ipc: RefCell<Outgoing>,
+    pub(super) to_stdin: RefCell<Outgoing>,
+    pub(super) inbox: RefCell<Inbox>,
     wake: Notify,
 }
 
@@ -84,53 +86,81 @@ impl Child {
         self.state.wake.notify_one();
     }
 
-    /// Queues one line, line feed included, for the app's channel.
+    /// Sends one line, line feed included, over the app's channel, or has it wait. In both cases it will arrive, whatever becomes of the
+    /// daemon, as long as [`Self::spools`] are looked after.
     pub(crate) fn send(&self, line: Vec<u8>) -> Result<(), OutgoingError> {
         self.state.to_ipc.borrow_mut().push(line)?;
         self.state.wake.notify_one();
         Ok(())
     }
 
-    /// The same for a line that brings a descriptor.
+    /// The same for a line that brings a descriptor. One that waits is gone with the daemon.
     pub(crate) fn send_with(&self, line: Vec<u8>, fd: OwnedFd) -> Result<(), OutgoingError> {
         self.state.to_ipc.borrow_mut().push_with(line, Some(fd))?;
         self.state.wake.notify_one();
         Ok(())
     }
 
-    /// Queues text for the app's stdin.
+    /// Sends text to the app's stdin, as `send` does.
     pub(crate) fn write_stdin(&self, text: Vec<u8>) -> Result<(), OutgoingError> {
         self.state.to_stdin.borrow_mut().push(text)?;
         self.state.wake.notify_one();
         Ok(())
     }
+
+    /// What waits for the app and is not held by the keeper yet: how its keys end, and the descriptors.
+    pub(crate) fn spools(&self) -> io::Result<Vec<(&'static str, OwnedFd)>> {
+        let all = [
+            (TO_IPC, &self.state.to_ipc),
+            (TO_STDIN, &self.state.to_stdin),
+        ];
+        let mut spools = Vec::new();
+        for (name, outgoing) in all {
+            let spool = outgoing.borrow_mut().spool_to_store()?;
+            spools.extend(spool.map(|spool| (name, spool)));
+        }
+        Ok(spools)
+    }
+
+    /// The keeper has them, or will whatever becomes of the daemon.
+    pub(crate) fn spools_stored(&self) {
+        self.state.to_ipc.borrow_mut().spool_stored();
+        self.state.to_stdin.borrow_mut().spool_stored();
+        self.state.wake.notify_one();
+    }
+
+    /// What was reported up to there has been acted upon.
+    pub(crate) fn heard(&self, upto: u64) {
+        self.state.inbox.borrow_mut().acted(upto);
+    }
 }
 
 /// A run as its own task sees it.
 pub(crate) struct Run {
-    id: RunId,
-    shared: Rc<Shared>,
+    pub(super) id: RunId,
+    pub(super) shared: Rc<Shared>,
     log: RunLog,
     /// The beginning of this run's `log:out` and `log:err` payloads.
     log_prefix: String,
-    state: Rc<ChildState>,
-    reports: mpsc::Sender<ChildReport>,
-    stdin: Option<AsyncFd<OwnedFd>>,
+    pub(super) state: Rc<ChildState>,
+    pub(super) reports: mpsc::Sender<ChildReport>,
+    pub(super) stdin: Option<AsyncFd<Rc<OwnedFd>>>,
     out: Option<AsyncFd<OwnedFd>>,
     err: Option<AsyncFd<OwnedFd>>,
-    ipc: Option<AsyncFd<OwnedFd>>,
-    decoder: ipc::Decoder,
+    pub(super) ipc: Option<AsyncFd<Rc<OwnedFd>>>,
+    pub(super) decoder: ipc::Decoder,
     /// Descriptors that came and whose line has not been seen yet.
-    handles: Vec<OwnedFd>,
+    pub(super) handles: Vec<OwnedFd>,
     /// Given back with the pipes.
     _share: Share,
     /// The app has ended; what is read now is what it left.
-    is_ending: bool,
+    pub(super) is_ending: bool,
     /// What the keeper's keys of its descriptors begin with.
     prefix: Box<str>,
     is_over: bool,
     /// Somebody else held its output when the app ended.
     was_open: bool,
+    /// What an earlier daemon had read of its output and may not have written.
     leftover: Option<Box<Leftover>>,
 }
 
@@ -153,7 +183,7 @@ enum Woke {
 
 /// What came of a turn of reading.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Read {
+pub(super) enum Read {
     More,
     Empty,
     Closed,
@@ -167,22 +197,45 @@ impl Run {
         shared: &Rc<Shared>,
         reports: &mpsc::Sender<ChildReport>,
     ) -> io::Result<(Self, Child)> {
-        let state = Rc::<ChildState>::default();
         let Prepared {
             ends,
             log,
             log_prefix,
             prefix,
             leftover,
+            heard,
         } = prepared;
         let OurEnds {
             stdin,
             out,
             err,
             ipc,
+            inbox,
+            to_stdin,
+            to_ipc,
             share,
         } = ends;
-        let watched = |fd: Option<OwnedFd>, interest| fd.map(|fd| watch(fd, interest)).transpose();
+        let (stdin, ipc) = (stdin.map(Rc::new), ipc.map(Rc::new));
+        let (said, leftover) = match leftover {
+            Some(leftover) if leftover.source == Source::Ipc => (Some(leftover), None),
+            other => (None, other),
+        };
+        let said = said
+            .as_ref()
+            .map(|said| (said.stored_at.unwrap_or(0), said.bytes.as_slice()));
+        let (inbox, said) = Inbox::open(inbox, heard, said);
+        let mut decoder = ipc::Decoder::default();
+        decoder.push(&said);
+        let state = Rc::new(ChildState {
+            exit: Cell::default(),
+            to_ipc: RefCell::new(Outgoing::new(End::Channel, ipc.clone(), to_ipc)),
+            to_stdin: RefCell::new(Outgoing::new(End::Stdin, stdin.clone(), to_stdin)),
+            inbox: RefCell::new(inbox),
+            wake: Notify::default(),
+        });
+        let watched = |fd: Option<OwnedFd>| fd.map(|fd| watch(fd, Interest::READABLE)).transpose();
+        let shared_watched =
+            |fd: Option<Rc<OwnedFd>>, interest| fd.map(|fd| watch(fd, interest)).transpose();
         let child = Child {
             state: Rc::clone(&state),
         };
@@ -193,11 +246,11 @@ impl Run {
             log_prefix,
             state,
             reports: reports.clone(),
-            stdin: watched(stdin, Interest::WRITABLE)?,
-            out: watched(out, Interest::READABLE)?,
-            err: watched(err, Interest::READABLE)?,
-            ipc: watched(ipc, Interest::READABLE | Interest::WRITABLE)?,
-            decoder: ipc::Decoder::default(),
+            stdin: shared_watched(stdin, Interest::WRITABLE)?,
+            out: watched(out)?,
+            err: watched(err)?,
+            ipc: shared_watched(ipc, Interest::READABLE | Interest::WRITABLE)?,
+            decoder,
             handles: Vec::new(),
             _share: share,
             is_ending: false,
@@ -212,8 +265,9 @@ impl Run {
     /// Reads and writes until the app has ended and nobody holds its output any more.
     pub(crate) async fn serve(mut self) {
         if let Some(leftover) = self.leftover.take() {
-            self.finish_leftover(*leftover).await;
+            self.finish_leftover(&leftover);
         }
+        self.take_lines().await;
         while self.out.is_some() || self.err.is_some() || self.ipc.is_some() {
             let read = match self.woken().await {
                 Woke::Out => self.read_output(Stream::Out),
@@ -247,8 +301,8 @@ impl Run {
 
     /// Cancel-safe: readiness that was not acted upon is seen again.
     async fn woken(&self) -> Woke {
-        async fn writable(fd: Option<&AsyncFd<OwnedFd>>, outgoing: &RefCell<Outgoing>) {
-            let is_waiting = !outgoing.borrow().is_empty();
+        async fn writable(fd: Option<&AsyncFd<Rc<OwnedFd>>>, outgoing: &RefCell<Outgoing>) {
+            let is_waiting = outgoing.borrow().is_sendable();
             match fd {
                 Some(fd) if is_waiting => drop(fd.writable().await),
                 _ => std::future::pending().await,
@@ -275,6 +329,7 @@ impl Run {
         while self.read_ipc(READS_PER_TURN).await == Read::More {}
         self.close_ipc();
         self.stdin = None;
+        self.state.to_stdin.borrow_mut().close();
         self.handles = Vec::new();
         self.decoder = ipc::Decoder::default();
         self.is_over = true;
@@ -287,8 +342,8 @@ impl Run {
         let _unheard = self.reports.send(report).await;
     }
 
-    /// Does what an earlier daemon did not live to do.
-    async fn finish_leftover(&mut self, leftover: Leftover) {
+    /// Writes what an earlier daemon did not live to write.
+    fn finish_leftover(&mut self, leftover: &Leftover) {
         let Leftover {
             source,
             bytes,
@@ -298,12 +353,10 @@ impl Run {
         let stream = match source {
             Source::Out => Stream::Out,
             Source::Err => Stream::Err,
-            Source::Ipc => {
-                self.decoder.push(&bytes);
-                return self.take_lines().await;
-            }
+            // That is in the inbox.
+            Source::Ipc => return,
         };
-        let stored = stored_at.map_or(0, |before| self.log.stored(stream, &bytes, before));
+        let stored = stored_at.map_or(0, |before| self.log.stored(stream, bytes, before));
         if stored < bytes.len() {
             self.log_chunk(stream, &bytes[stored..], bytes.len() == SCRATCH_BYTES);
         }
@@ -321,7 +374,7 @@ impl Run {
     }
 
     /// Between the end of the process and the report of it. What others of its family print later is waited for as ever.
-    fn is_last_look(&self) -> bool {
+    pub(super) fn is_last_look(&self) -> bool {
         self.is_ending && !self.is_over
     }
 
@@ -339,7 +392,7 @@ impl Run {
             Stream::Err => Source::Err,
         };
         let read = read_now(open, is_last_look, |fd| {
-            nix::unistd::read(fd, scratch.begin(self.id, source)).map_err(io::Error::from)
+            nix::unistd::read(fd, scratch.begin(self.id, source, 0)).map_err(io::Error::from)
         });
         match read {
             Ok(0) => {
@@ -381,115 +434,6 @@ impl Run {
             let data = serde_json::Value::from(text);
             let payload = format!("{}{wall_ms},\"data\":{data}}}", self.log_prefix);
             self.shared.bus.publish(stream.event(), payload.as_bytes());
-        }
-    }
-
-    async fn read_ipc(&mut self, reads: usize) -> Read {
-        for _ in 0..reads {
-            let is_last_look = self.is_last_look();
-            let Some(open) = &self.ipc else {
-                return Read::Closed;
-            };
-            let read = {
-                let mut scratch = self.shared.output.borrow_mut();
-                let handles = &mut self.handles;
-                let read = read_now(open, is_last_look, |fd| {
-                    let bytes = scratch.begin(self.id, Source::Ipc);
-                    handles::receive_with_fds(fd.as_fd(), bytes, handles)
-                });
-                if let Ok(length) = read {
-                    self.decoder.push(scratch.read(length));
-                }
-                scratch.done(*read.as_ref().unwrap_or(&0));
-                read
-            };
-            match read {
-                Ok(0) => {
-                    self.close_ipc();
-                    if !self.is_ending {
-                        let report = ChildReport::Disconnected(self.id);
-                        let _unheard = self.reports.send(report).await;
-                    }
-                    return Read::Closed;
-                }
-                Ok(_) => self.take_lines().await,
-                Err(error) if is_passing(&error) => return Read::Empty,
-                Err(error) => {
-                    self.complain(format!("lost the IPC channel: {error}"))
-                        .await;
-                    self.close_ipc();
-                    return Read::Closed;
-                }
-            }
-        }
-        Read::More
-    }
-
-    fn close_ipc(&mut self) {
-        self.ipc = None;
-        self.state.to_ipc.borrow_mut().close();
-    }
-
-    async fn take_lines(&mut self) {
-        while let Some(line) = self.decoder.next() {
-            match line {
-                Ok(ipc::Line::Message(message)) => {
-                    // The text was checked by the decoder.
-                    if let Some(message) = AppMessage::parse(message.text.as_str()) {
-                        let report = ChildReport::Message(self.id, message);
-                        let _unheard = self.reports.send(report).await;
-                    }
-                }
-                Ok(ipc::Line::Handle(_)) => {
-                    // Fork-mode apps have nobody here to give a descriptor to, but unanswered they could not send anything more.
-                    let answer = if self.handles.is_empty() {
-                        ipc::HANDLE_NACK
-                    } else {
-                        drop(self.handles.remove(0));
-                        ipc::HANDLE_ACK
-                    };
-                    // A full queue means that the app does not read answers either.
-                    let _full = self.state.to_ipc.borrow_mut().push(answer.to_vec());
-                }
-                Ok(ipc::Line::Cluster(line) | ipc::Line::Internal(line)) => {
-                    let line = JsonText::from_valid(line.as_str().to_owned());
-                    let report = ChildReport::Internal(self.id, line);
-                    let _unheard = self.reports.send(report).await;
-                }
-                Ok(ipc::Line::HandleAck | ipc::Line::HandleNack) => {}
-                Err(error) => self.complain(format!("skipped a message: {error}")).await,
-            }
-        }
-    }
-
-    async fn complain(&self, text: String) {
-        let _unheard = self
-            .reports
-            .send(ChildReport::Complaint(self.id, text))
-            .await;
-    }
-
-    fn write_outgoing(&mut self) {
-        if let Some(ipc) = &self.ipc {
-            let written = self.state.to_ipc.borrow_mut().write_with(|bytes, fds| {
-                ipc.try_io(Interest::WRITABLE, |fd| {
-                    handles::send_with_fds(fd.as_fd(), bytes, fds)
-                })
-            });
-            if written.is_err_and(|error| !is_passing(&error)) {
-                // The app closed its end. What it wrote before is still read.
-                self.state.to_ipc.borrow_mut().close();
-            }
-        }
-        if let Some(stdin) = &self.stdin {
-            let written = self.state.to_stdin.borrow_mut().write_with(|bytes, _| {
-                stdin.try_io(Interest::WRITABLE, |fd| {
-                    nix::unistd::write(fd, bytes).map_err(io::Error::from)
-                })
-            });
-            if written.is_err_and(|error| !is_passing(&error)) {
-                self.state.to_stdin.borrow_mut().close();
-            }
         }
     }
 }

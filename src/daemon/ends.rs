@@ -9,6 +9,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::pipe2;
 
+use super::inbox;
 use crate::model::{PmId, RunId};
 
 /// What stdout and stderr may hold before the app's write waits: a burst costs neither the app nor the other apps anything.
@@ -19,7 +20,12 @@ const LARGE_PIPES_MAX: u32 = 24;
 /// What the keys of all runs begin with.
 pub(crate) const PREFIX: &str = "proc/";
 /// How their keys end, in the order of the descriptors.
-pub(crate) const NAMES: [&str; 4] = ["stdin", "stdout", "stderr", "ipc"];
+const NAMES: [&str; 5] = ["stdin", "stdout", "stderr", "ipc", "inbox"];
+/// How the keys of what waits for the app end.
+pub(crate) const TO_STDIN: &str = "to-stdin";
+pub(crate) const TO_IPC: &str = "to-ipc";
+/// How the keys of all end that the app itself used, and not who inherited its output.
+pub(crate) const OWN_NAMES: [&str; 5] = ["stdin", "ipc", "inbox", TO_STDIN, TO_IPC];
 /// stdin, stdout, stderr and channel, for the app.
 pub(crate) type TheirEnds = [OwnedFd; 4];
 
@@ -30,6 +36,11 @@ pub(crate) struct OurEnds {
     pub(super) out: Option<OwnedFd>,
     pub(super) err: Option<OwnedFd>,
     pub(super) ipc: Option<OwnedFd>,
+    /// What the app has said and nobody has acted upon.
+    pub(super) inbox: Option<OwnedFd>,
+    /// What waits for the app, if an earlier daemon left any.
+    pub(super) to_stdin: Option<OwnedFd>,
+    pub(super) to_ipc: Option<OwnedFd>,
     /// Given back when the pipes are closed.
     pub(super) share: Share,
 }
@@ -80,6 +91,9 @@ impl EndsMaker {
             out: Some(out_read),
             err: Some(err_read),
             ipc: Some(ipc_ours),
+            inbox: Some(inbox::new_file()?),
+            to_stdin: None,
+            to_ipc: None,
             share,
         };
         Ok((ours, [stdin_read, out_write, err_write, ipc_theirs]))
@@ -87,7 +101,8 @@ impl EndsMaker {
 
     /// The descriptors of a run that an earlier daemon began, as far as they were stored. `take` gives what is under a key.
     pub(crate) fn restore(&self, mut take: impl FnMut(&str) -> Option<OwnedFd>) -> OurEnds {
-        let [stdin, out, err, ipc] = NAMES.map(&mut take);
+        let [stdin, out, err, ipc, inbox] = NAMES.map(&mut take);
+        let [to_stdin, to_ipc] = [TO_STDIN, TO_IPC].map(&mut take);
         let large = [&out, &err].into_iter().flatten().filter(|pipe| {
             fcntl(pipe, FcntlArg::F_GETPIPE_SZ).is_ok_and(|bytes| bytes >= PIPE_BYTES)
         });
@@ -102,6 +117,9 @@ impl EndsMaker {
             out,
             err,
             ipc,
+            inbox,
+            to_stdin,
+            to_ipc,
             share,
         }
     }
@@ -110,7 +128,7 @@ impl EndsMaker {
 impl OurEnds {
     /// Copies under their keys, for the keeper.
     pub(crate) fn copies(&self, prefix: &str) -> io::Result<Vec<(String, OwnedFd)>> {
-        let all = [&self.stdin, &self.out, &self.err, &self.ipc];
+        let all = [&self.stdin, &self.out, &self.err, &self.ipc, &self.inbox];
         let named = NAMES.into_iter().zip(all);
         named
             .filter_map(|(name, fd)| Some((format!("{prefix}{name}"), fd.as_ref()?)))

@@ -45,6 +45,11 @@ impl Link {
         self.channel.get_mut().send(request)
     }
 
+    /// Whether the socket has taken everything.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.channel.get_ref().unsent_bytes() == 0
+    }
+
     /// Appends what the keeper reports to `reports`, at least once awake. Cancel-safe: it waits before it takes anything.
     pub(crate) async fn receive(
         &mut self,

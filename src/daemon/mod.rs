@@ -8,6 +8,7 @@ mod child;
 mod dates;
 mod declare;
 mod ends;
+mod inbox;
 mod journal;
 mod last_words;
 mod launch;
@@ -32,8 +33,10 @@ mod several;
 mod shared;
 mod socket;
 mod sockets;
+mod spool;
 mod start;
 mod stops;
+mod talk;
 mod watch;
 
 use std::cell::RefCell;
@@ -95,7 +98,7 @@ enum DaemonError {
 pub fn run(home: &Path, keeper: OwnedFd) -> ExitCode {
     let mut ready = start::ready_files();
     process::keep_heap_small();
-    // Six descriptors an app; apps themselves are started by the keeper, with the limit the user gave.
+    // Seven descriptors an app, nine if it does not read what it is sent; apps themselves are started by the keeper, with the limit the user gave.
     let _already_raised = OpenFiles::raise();
     let started = Home::new(home, &|name| std::env::var_os(name)).map_err(DaemonError::from);
     let started = started.and_then(|home| {

@@ -112,6 +112,7 @@ impl Pilot {
                     if let Some(Stage::Alive { child, .. }) = self.stage(run) {
                         let written = child.write_stdin(text.into_string().into_bytes());
                         unsent = unsent.or(written.err().map(|full| full.to_string()));
+                        self.store_spools(run);
                     }
                 }
                 Effect::Reply { ticket, result } => self.reply(ticket, result, unsent.take()),
@@ -159,6 +160,7 @@ impl Pilot {
             log_prefix,
             prefix: prefix.clone(),
             leftover: None,
+            heard: 0,
         };
         let record = RunRecord {
             stage: Stage::Spawning(Box::new(prepared)),
@@ -256,7 +258,7 @@ impl Pilot {
         let _sent = self.link.send(Request::Signal { run: run.0, signal });
     }
 
-    fn send_to(&self, run: RunId, line: &str) -> Result<(), String> {
+    fn send_to(&mut self, run: RunId, line: &str) -> Result<(), String> {
         let Some(Stage::Alive { child, .. }) = self.stage(run) else {
             return Err("the process has ended".to_owned());
         };
@@ -264,7 +266,9 @@ impl Pilot {
         // A line feed between tokens would end the line for Node; JSON has none inside of strings.
         bytes.extend(line.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
         bytes.push(b'\n');
-        child.send(bytes).map_err(|full| full.to_string())
+        let sent = child.send(bytes).map_err(|full| full.to_string());
+        self.store_spools(run);
+        sent
     }
 
     /// Sends a line with a descriptor. Without one it would only confuse: then nothing is sent, and the worker is served without.

@@ -3,7 +3,7 @@
 //! **Invariant:** between two waits nothing waits. Every effect is performed at once, and what it leads to comes back as an input.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::CString;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -86,6 +86,10 @@ pub(crate) struct Pilot {
     pub(super) started_at_ms: u64,
     /// What another daemon goes on from.
     pub(super) records: Records,
+    /// How far what each run said has been taken in, in this turn.
+    pub(super) heard: BTreeMap<RunId, u64>,
+    /// Runs whose spools are on their way to the keeper.
+    pub(super) unstored: Vec<RunId>,
     /// Exits to be settled as soon as what they led to is written down.
     pub(super) settled: Vec<Settled>,
     /// Another executable is to take over: the loop ends, and nothing else does.
@@ -187,6 +191,8 @@ impl Pilot {
             reports_in,
             started_at_ms: Shared::now().wall_ms,
             records,
+            heard: BTreeMap::new(),
+            unstored: Vec::new(),
             settled: Vec::new(),
             is_replaced: false,
             not_replaced: None,
@@ -326,12 +332,14 @@ impl Pilot {
                 self.perform(effects);
             }
             self.settle();
+            self.settle_heard();
             self.carry_out_endings();
             self.look_at_stops();
             if self.inputs.is_empty() {
                 break;
             }
         }
+        self.look_at_spools();
         self.look_after_logs(now.mono);
         self.memory.plan(now.mono, &self.supervisor);
         self.watches.sync(&self.supervisor, &self.journal);
@@ -341,6 +349,9 @@ impl Pilot {
     pub(super) fn save(&mut self) {
         if !self.supervisor.has_changes() {
             return;
+        }
+        for (run, upto) in &self.heard {
+            self.records.hear(*run, *upto);
         }
         let mut saved = self.records.write(&self.supervisor.take_changes());
         if self.records.is_wasteful() {

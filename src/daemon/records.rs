@@ -4,7 +4,7 @@
 //! than of the present, the other is begun. Every write is one frame with a checksum, so what a dying daemon wrote in part
 //! is not there for the next one, and a file that was begun in part leaves the other one in use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,6 +13,7 @@ use std::os::unix::fs::FileExt as _;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::core::Changes;
+use crate::model::RunId;
 
 /// The keeper's keys of the two files.
 pub(crate) const KEYS: [&str; 2] = ["state/0", "state/1"];
@@ -31,6 +32,7 @@ const PROCESS: u8 = 2;
 const GONE: u8 = 3;
 const PART: u8 = 4;
 const PART_GONE: u8 = 5;
+const HEARD: u8 = 6;
 
 /// What an earlier daemon wrote down last.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub(crate) struct Frozen {
     pub(crate) parts: BTreeMap<u32, String>,
     /// Every listed process, by id.
     pub(crate) processes: BTreeMap<u32, String>,
+    /// How far what each run said was taken in when this was written.
+    pub(crate) heard: BTreeMap<u64, u64>,
 }
 
 /// The two files.
@@ -57,6 +61,10 @@ pub(crate) struct Records {
     live: u64,
     /// The other file may be needed by another daemon.
     is_other_kept: bool,
+    /// How far what each run said has been taken in.
+    heard: BTreeMap<u64, u64>,
+    /// Which of these are not written down yet.
+    newly_heard: BTreeSet<u64>,
 }
 
 impl Records {
@@ -83,6 +91,10 @@ impl Records {
             end: 0,
             live: 0,
             is_other_kept: true,
+            heard: frozen
+                .as_ref()
+                .map_or_else(BTreeMap::new, |(_, frozen)| frozen.heard.clone()),
+            newly_heard: BTreeSet::new(),
         };
         Ok((records, frozen.map(|(_, frozen)| frozen), is_new))
     }
@@ -93,10 +105,31 @@ impl Records {
         Ok([one.try_clone()?.into(), other.try_clone()?.into()])
     }
 
+    /// What comes of what a run said up to there is part of the next write.
+    pub(crate) fn hear(&mut self, run: RunId, upto: u64) {
+        self.heard.insert(run.0, upto);
+        self.newly_heard.insert(run.0);
+    }
+
+    /// Nothing more is to come of this run.
+    pub(crate) fn forget_heard(&mut self, run: RunId) {
+        self.heard.remove(&run.0);
+    }
+
+    /// Nothing more is to come of other runs than these.
+    pub(crate) fn retain_heard(&mut self, runs: &BTreeSet<RunId>) {
+        self.heard.retain(|run, _| runs.contains(&RunId(*run)));
+    }
+
     /// Adds what has changed.
     pub(crate) fn write(&mut self, changes: &Changes) -> io::Result<()> {
         let mut frame = vec![0; FRAME_HEAD];
         push_changes(&mut frame, changes);
+        for run in std::mem::take(&mut self.newly_heard) {
+            if let Some(upto) = self.heard.get(&run) {
+                push_heard(&mut frame, run, *upto);
+            }
+        }
         self.append(frame)
     }
 
@@ -114,6 +147,9 @@ impl Records {
         frame.extend_from_slice(&VERSION.to_le_bytes());
         frame.extend_from_slice(&generation.to_le_bytes());
         push_changes(&mut frame, all);
+        for (run, upto) in &self.heard {
+            push_heard(&mut frame, *run, *upto);
+        }
         let (current, end) = (self.current, self.end);
         self.current = other;
         self.end = 0;
@@ -157,14 +193,7 @@ fn memory() -> io::Result<File> {
 }
 
 fn push_changes(frame: &mut Vec<u8>, changes: &Changes) {
-    let mut push = |kind: u8, id: u32, text: &str| {
-        frame.push(kind);
-        frame.extend_from_slice(&id.to_le_bytes());
-        // A record is far smaller; one cut here would be found by its text being no JSON.
-        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        frame.extend_from_slice(&length.to_le_bytes());
-        frame.extend_from_slice(text.as_bytes());
-    };
+    let mut push = |kind: u8, id: u32, text: &str| push_item(frame, kind, id, text.as_bytes());
     if let Some(header) = &changes.header {
         push(HEADER, 0, header);
     }
@@ -180,6 +209,19 @@ fn push_changes(frame: &mut Vec<u8>, changes: &Changes) {
             None => push(GONE, id.0, ""),
         }
     }
+}
+
+fn push_heard(frame: &mut Vec<u8>, run: u64, upto: u64) {
+    push_item(frame, HEARD, 0, format!("{run} {upto}").as_bytes());
+}
+
+fn push_item(frame: &mut Vec<u8>, kind: u8, id: u32, text: &[u8]) {
+    frame.push(kind);
+    frame.extend_from_slice(&id.to_le_bytes());
+    // A record is far smaller; one cut here would be found by its text being no JSON.
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    frame.extend_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(text);
 }
 
 /// What a file says, with its number; nothing if it was never begun, or is of another version.
@@ -233,6 +275,10 @@ impl Frozen {
                 GONE => drop(self.processes.remove(&id)),
                 PART => drop(self.parts.insert(id, text.to_owned())),
                 PART_GONE => drop(self.parts.remove(&id)),
+                HEARD => {
+                    let (run, upto) = text.split_once(' ')?;
+                    self.heard.insert(run.parse().ok()?, upto.parse().ok()?);
+                }
                 // Of a later daemon of the same version, which can do without it.
                 _ => {}
             }
@@ -303,6 +349,7 @@ mod tests {
             header: "h2".to_owned(),
             parts: [(0, "p".to_owned())].into(),
             processes: [(0, "a".to_owned()), (2, "c".to_owned())].into(),
+            heard: BTreeMap::new(),
         }
     }
 
@@ -310,6 +357,22 @@ mod tests {
     #[test]
     fn the_last_word_on_each_is_what_is_read() {
         assert_eq!(again(&written()), Some(expected()));
+    }
+
+    // Protects: what an app said is taken in once: what came of it and that it was heard are written down together.
+    #[test]
+    fn what_was_heard_is_written_with_what_came_of_it() {
+        let mut records = written();
+        records.hear(RunId(7), 20);
+        records.hear(RunId(8), 30);
+        assert_eq!(again(&records), Some(expected()), "nothing came of it yet");
+        records.write(&changes(Some("h3"), &[])).unwrap();
+        records.hear(RunId(7), 40);
+        let heard = again(&records).unwrap().heard;
+        assert_eq!(heard, [(7, 20), (8, 30)].into());
+        records.forget_heard(RunId(8));
+        records.begin_anew(&changes(Some("h4"), &[])).unwrap();
+        assert_eq!(again(&records).unwrap().heard, [(7, 40)].into());
     }
 
     // Protects: a daemon that is killed while it writes. Wherever the write ended, the state before it is there.

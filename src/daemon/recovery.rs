@@ -39,6 +39,8 @@ pub(crate) struct Hello {
     early: VecDeque<Report>,
     /// What an earlier daemon had read of an app and not finished with.
     leftover: Option<Leftover>,
+    /// How far what each run said was taken in, by run.
+    heard: BTreeMap<u64, u64>,
 }
 
 impl Hello {
@@ -99,6 +101,9 @@ impl Hello {
         link: &mut Link,
     ) -> Result<(Records, Option<Frozen>), DaemonError> {
         let (records, frozen, is_new) = Records::open(KEYS.map(|key| self.take(key)))?;
+        if let Some(frozen) = &frozen {
+            self.heard.clone_from(&frozen.heard);
+        }
         for ((key, fd), is_new) in KEYS.into_iter().zip(records.copies()?).zip(is_new) {
             if is_new {
                 let key = key.to_owned();
@@ -176,13 +181,15 @@ impl Pilot {
         self.supervisor.skip_runs_to(hello.runs_from());
         let now = Shared::now();
         let effects = self.supervisor.resume(now, &|run| hello.fate(run));
-        let all = self.supervisor.take_all();
-        self.records.begin_anew(&all)?;
         let known: Vec<(PmId, RunId)> = self
             .supervisor
             .runs()
             .map(|(run, process)| (process.id(), run))
             .collect();
+        let runs = known.iter().map(|(_, run)| *run).collect();
+        self.records.retain_heard(&runs);
+        let all = self.supervisor.take_all();
+        self.records.begin_anew(&all)?;
         let (sockets, others) = std::mem::take(&mut hello.stored)
             .into_iter()
             .partition(|(key, _)| key.starts_with(sockets::PREFIX));
@@ -292,6 +299,7 @@ impl Pilot {
                 .leftover
                 .take_if(|leftover| leftover.run == run)
                 .map(Box::new),
+            heard: hello.heard.get(&run.0).copied().unwrap_or(0),
         };
         let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
         let record = RunRecord {

@@ -1,7 +1,7 @@
 //! Runs, from the keeper's first word about one to the last of its tree.
 
 use super::child::{Child, ChildReport, Run};
-use super::ends::OurEnds;
+use super::ends::{self, OurEnds};
 use super::launch;
 use super::lines::RunLog;
 use super::pilot::Pilot;
@@ -57,6 +57,8 @@ pub(crate) struct Prepared {
     pub(super) prefix: String,
     /// What an earlier daemon had read of it and not finished with.
     pub(super) leftover: Option<Box<Leftover>>,
+    /// How far what it said was acted upon.
+    pub(super) heard: u64,
 }
 
 impl Pilot {
@@ -164,12 +166,15 @@ impl Pilot {
     /// Takes in what the task of a run says.
     pub(super) fn child_reports(&mut self, report: ChildReport) {
         match report {
-            ChildReport::Message(run, message) => {
+            ChildReport::Message(run, message, upto) => {
+                self.heard.insert(run, upto);
                 self.inputs.push_back(Input::Message { run, message });
             }
-            ChildReport::Internal(run, line) => {
+            ChildReport::Internal(run, line, upto) => {
+                self.heard.insert(run, upto);
                 self.inputs.push_back(Input::Internal { run, line });
             }
+            ChildReport::Spooled(run) => self.store_spools(run),
             ChildReport::Disconnected(run) => self.inputs.push_back(Input::Disconnected { run }),
             ChildReport::Waiting(socket) => self.inputs.push_back(Input::Waiting { socket }),
             ChildReport::Exited {
@@ -209,13 +214,63 @@ impl Pilot {
                 is_closed,
             } = settled;
             let _small = self.link.send(Request::Settled { run: run.0 });
+            self.records.forget_heard(run);
             let Some(prefix) = prefix else { continue };
             if is_closed {
                 self.discard(prefix.into());
             } else {
                 // Who inherited these from the app must see their end.
-                self.discard(format!("{prefix}stdin"));
-                self.discard(format!("{prefix}ipc"));
+                for name in ends::OWN_NAMES {
+                    self.discard(format!("{prefix}{name}"));
+                }
+            }
+        }
+    }
+
+    /// What was said and has been acted upon is so for every daemon to come. Not before it is written down and done.
+    pub(super) fn settle_heard(&mut self) {
+        for (run, upto) in std::mem::take(&mut self.heard) {
+            if let Some(Stage::Alive { child, .. }) = self.runs.get(&run).map(|run| &run.stage) {
+                child.heard(upto);
+            }
+        }
+    }
+
+    /// Has the keeper hold what waits for an app. Only then is a line begun that may be taken in part.
+    pub(super) fn store_spools(&mut self, run: RunId) {
+        let Some(RunRecord {
+            stage: Stage::Alive { child, .. },
+            prefix,
+            ..
+        }) = self.runs.get(&run)
+        else {
+            return;
+        };
+        let spools = child.spools().unwrap_or_else(|error| {
+            self.journal
+                .error(&format!("run {run}: cannot keep its messages: {error}"));
+            Vec::new()
+        });
+        if spools.is_empty() {
+            return;
+        }
+        for (name, fd) in spools {
+            let key = format!("{prefix}{name}");
+            // A key that short is never too long.
+            let _small = self.link.send(Request::Store { key, fd });
+        }
+        self.unstored.push(run);
+        self.look_at_spools();
+    }
+
+    /// What the keeper's socket has taken will be read, whatever becomes of us.
+    pub(super) fn look_at_spools(&mut self) {
+        if self.unstored.is_empty() || !self.link.is_flushed() {
+            return;
+        }
+        for run in std::mem::take(&mut self.unstored) {
+            if let Some(Stage::Alive { child, .. }) = self.runs.get(&run).map(|run| &run.stage) {
+                child.spools_stored();
             }
         }
     }

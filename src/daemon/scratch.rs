@@ -18,7 +18,8 @@ pub(crate) const KEY: &str = "scratch";
 
 /// The note comes first, on a page of its own so that reads are aligned.
 const NOTE_BYTES: usize = 4096;
-const VERSION: u8 = 1;
+/// Since 2 the note of a read from a channel says where in that stream it began.
+const VERSION: u8 = 2;
 /// Where in the note is what.
 const SOURCE: usize = 0;
 const PHASE: usize = 1;
@@ -54,7 +55,8 @@ pub(crate) struct Leftover {
     pub(crate) source: Source,
     /// What was read.
     pub(crate) bytes: Vec<u8>,
-    /// If some of it may have been put into the log: how long that file was before.
+    /// If some of it may have been put into the log: how long that file was before. Of the channel: how much of that stream had
+    /// been put into the inbox before.
     pub(crate) stored_at: Option<u64>,
 }
 
@@ -93,9 +95,10 @@ impl Scratch {
         self.memory.copy()
     }
 
-    /// Somewhere to read into.
-    pub(crate) fn begin(&mut self, run: RunId, source: Source) -> &mut [u8] {
+    /// Somewhere to read into. `before` is how long was what follows what is read now.
+    pub(crate) fn begin(&mut self, run: RunId, source: Source, before: u64) -> &mut [u8] {
         let (note, data) = self.memory.bytes_mut().split_at_mut(NOTE_BYTES);
+        put(note, BEFORE, before);
         put(note, RUN, run.0);
         note[SOURCE] = source as u8;
         note[PHASE] = READING;
@@ -134,7 +137,8 @@ impl Scratch {
             READING => {
                 // Whatever ends in zeros loses those, which nobody will miss.
                 let last = data.iter().rposition(|byte| *byte != 0);
-                (last.map_or(0, |last| last + 1), None)
+                let before = (source == Source::Ipc).then(|| get(note, BEFORE));
+                (last.map_or(0, |last| last + 1), before)
             }
             STORING => {
                 let length = usize::try_from(get(note, LENGTH)).unwrap_or(usize::MAX);
@@ -179,9 +183,9 @@ mod tests {
         let new = || Scratch::open(None).unwrap().0;
         assert_eq!(killed(&new()), None);
         let mut scratch = new();
-        scratch.begin(RunId(7), Source::Err);
+        scratch.begin(RunId(7), Source::Err, 0);
         assert_eq!(killed(&scratch), None, "nothing was read");
-        scratch.begin(RunId(7), Source::Err)[..3].copy_from_slice(b"abc");
+        scratch.begin(RunId(7), Source::Err, 0)[..3].copy_from_slice(b"abc");
         let leftover = Leftover {
             run: RunId(7),
             source: Source::Err,
@@ -193,7 +197,7 @@ mod tests {
             Some(leftover),
             "the length was not known yet"
         );
-        scratch.begin(RunId(8), Source::Out)[..3].copy_from_slice(b"a\0\0");
+        scratch.begin(RunId(8), Source::Out, 0)[..3].copy_from_slice(b"a\0\0");
         scratch.store(3, 40);
         let leftover = Leftover {
             run: RunId(8),
@@ -202,15 +206,17 @@ mod tests {
             stored_at: Some(40),
         };
         assert_eq!(killed(&scratch), Some(leftover));
-        scratch.begin(RunId(8), Source::Out)[..3].copy_from_slice(b"xyz");
+        scratch.begin(RunId(8), Source::Out, 0)[..3].copy_from_slice(b"xyz");
         scratch.store(3, 40);
         scratch.done(3);
         assert_eq!(killed(&scratch), None);
-        scratch.begin(RunId(9), Source::Ipc)[..1].copy_from_slice(b"n");
+        scratch.begin(RunId(9), Source::Ipc, 5)[..1].copy_from_slice(b"n");
         assert_eq!(
             killed(&scratch).unwrap().bytes,
             b"n",
             "nothing of what was before"
         );
+        scratch.begin(RunId(9), Source::Ipc, 5)[..1].copy_from_slice(b"n");
+        assert_eq!(killed(&scratch).unwrap().stored_at, Some(5));
     }
 }

@@ -13,6 +13,21 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// Sends up to `count` bytes from `file`'s own position on, without copying them, and moves the position by what was taken, in
+/// the same system call. Zero bytes mean that the file ends there.
+pub fn send_next(file: &File, target: &impl AsFd, count: usize) -> io::Result<usize> {
+    Ok(nix::sys::sendfile::sendfile(target, file, None, count)?)
+}
+
+/// Gives the memory of this part of a file back; it reads as zeros from then on. Everything else stays where it is.
+pub fn punch_hole(file: &File, from: u64, to: u64) -> io::Result<()> {
+    use nix::fcntl::{FallocateFlags, fallocate};
+    let number = |value| i64::try_from(value).map_err(|_| io::ErrorKind::InvalidInput);
+    let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    let length = number(to.saturating_sub(from))?;
+    Ok(fallocate(file, flags, number(from)?, length)?)
+}
+
 /// Held by one process and those that share its descriptor; given up when the last of them has closed it.
 #[derive(Debug)]
 pub struct FileLock(File);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::os::fd::OwnedFd;
 
-/// The most descriptors kept: five for each of 4,000 applications, and as many listeners again. Past it a `Store` is
+/// The most descriptors kept: seven for each of 4,000 applications, and one for each of as many listeners. Past it a `Store` is
 /// refused.
 pub(super) const ENTRIES_MAX: usize = 32_768;
 

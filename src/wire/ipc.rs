@@ -60,6 +60,12 @@ impl Decoder {
         )
     }
 
+    /// How many bytes were pushed and not given out or skipped.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.lines.waiting_bytes()
+    }
+
     /// Whether part of a line is waiting for its rest.
     #[must_use]
     pub fn is_mid_line(&self) -> bool {

@@ -52,6 +52,10 @@ impl Lines {
         }
     }
 
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.intake.bytes().len()
+    }
+
     pub(super) fn is_mid_line(&self) -> bool {
         self.is_skipping || !self.intake.bytes().is_empty()
     }

@@ -14,8 +14,8 @@ use super::super::recovery::Dice;
 
 /// Apps that are operated on.
 const APPS: usize = 6;
-/// A daemon that lives shorter than this counts as one that crashes in a loop.
-const ROUND_MIN: Duration = Duration::from_millis(60);
+/// A daemon that lives shorter than 50 ms counts as one that crashes in a loop, and the next one is kept waiting.
+pub(super) const ROUND_MIN: Duration = Duration::from_millis(80);
 /// Within so many microseconds after a request the daemon is killed.
 const KILL_WITHIN_US: u64 = 9_000;
 

@@ -4,6 +4,7 @@
 //! `PM2_FAULT_ROUNDS=<n>` makes it longer.
 
 mod chaos;
+mod lines;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
