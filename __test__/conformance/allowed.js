@@ -25,7 +25,7 @@ const ALLOWED = [
   { path: '**/PM2_PROGRAMMATIC', why: 'set while the package is loaded, seen or not depending on when the environment is read' },
   { path: '**/PM2_INTERACTOR_PROCESSING', why: 'left by the metrics agent of pm2' },
 
-  { scenario: 'forms', path: '**/pm2_env/unstable_restarts', why: 'whether a restarted app was young depends on the machine' },
+  { scenario: ['forms', 'files'], path: '**/pm2_env/unstable_restarts', why: 'whether a restarted app was young depends on the machine' },
 
   // Decisions of design.md and behaviour.md, "where we differ".
   { path: 'events/* process:event/*', ours: /^\["delete",true/, why: 'a delete is published' },
@@ -39,11 +39,28 @@ const ALLOWED = [
     why: 'the app is called cwd, and with pm2 its variable of that name hides the option',
   },
   {
-    scenario: 'forms',
+    scenario: ['forms', 'options', 'instances'],
     path: '**/pm2_env/version',
     ours: /^N\/A$/,
     why: 'pm2 leaves it out of what was never started, though its clients read it',
   },
+  { scenario: 'options', path: '**/pm2_env/merge_logs', ours: /^false$/, why: 'pm2 loses a false that has several spellings' },
+  { scenario: 'options', path: 'steps/*disableTrace/**/disable_trace', why: 'pm2 looks for one spelling alone' },
+  { scenario: 'options', path: 'steps/*disableTrace/**/trace', ours: /^false$/, why: 'pm2 looks for one spelling alone' },
+  { scenario: 'options', path: '**/pm2_env/io', ours: /^{"any":{"thing":1}}$/, why: 'with pm2 the variable of that name hides the option' },
+  {
+    scenario: 'options',
+    path: 'steps/*scriptArgs/**/args',
+    ours: /^\["a","b"\]$/,
+    why: 'documented, and known to pm2 in another form only',
+  },
+  { scenario: 'options', path: 'steps/*script-io/**/env/io', why: 'with a script, pm2 hands io to no app' },
+  ...['LIST', 'NOTHING', 'NESTED'].map((name) => ({
+    scenario: 'options',
+    path: `steps/*script-env/**/${name}`,
+    ours: /^(\[1\]|null|{"a":{"b":1}})$/,
+    why: 'variables are texts, with a script as in a declaration',
+  })),
   {
     scenario: 'errors',
     path: 'steps/* missing file/error',
@@ -55,6 +72,41 @@ const ALLOWED = [
     path: 'steps/* broken file/error',
     ours: /broken\.json malformated/,
     why: 'pm2 shows what a JavaScript engine made of it',
+  },
+  {
+    scenario: 'again',
+    path: '**/pm2_env/env/*',
+    why: 'pm2 puts the file’s variables in place of all, though the process keeps the others',
+  },
+  { scenario: 'again', path: '**/pm2_env/instances', ours: /^1$/, why: 'a restart starts no more of them, and pm2 says it had' },
+  {
+    scenario: 'again',
+    path: '**/pm2_env/pm_out_log_path',
+    ours: /^<home>\/work\/moved.log$/,
+    why: 'pm2 notes the new file and goes on with the old one',
+  },
+  ...['out_file', 'script'].map((name) => ({
+    scenario: 'again',
+    path: `**/pm2_env/${name}`,
+    why: 'pm2 keeps what it has resolved before',
+  })),
+  ...['kill_timeout', 'max_restarts', 'max_memory_restart', 'killTimeout', 'maxRestarts', 'execMode'].map((name) => ({
+    scenario: 'again',
+    path: `steps/* changed by name/**/${name}`,
+    ours: (value) => value === { kill_timeout: 700, max_restarts: 9 }[name],
+    why: 'every option is honoured in both spellings; pm2 takes some for new members',
+  })),
+  {
+    scenario: 'files',
+    path: 'steps/* broken yaml/error',
+    ours: /^File <home>\/work\/x.yaml malformated: .* \(line 1, column 8\)$/,
+    why: 'the file is named, and the place is where its author can look',
+  },
+  {
+    scenario: 'files',
+    path: 'steps/* one of two is bad/error',
+    ours: /^Expect "kill_timeout" .*\(given: "soon", allowed: .*, app: bad\)$/,
+    why: 'what was given, what is allowed, and in which app',
   },
   {
     scenario: 'messages',

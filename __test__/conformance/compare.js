@@ -44,12 +44,12 @@ function short(value) {
 }
 
 /**
- * The differences that no line of `allowed` explains. A line with `scenario` counts only there; one with `ours` (a regular expression or
+ * The differences that no line of `allowed` explains. A line with `scenario` (one or several) counts only there; one with `ours` (a regular expression or
  * a function) only if our value is as it says, or if the reference is compared with itself.
  */
 function differences(scenario, reference, ours, allowed, isItself = false) {
   const lines = allowed
-    .filter((line) => !line.scenario || line.scenario === scenario)
+    .filter((line) => !line.scenario || [line.scenario].flat().includes(scenario))
     .map((line) => ({ ...line, matches: matcher(line.path) }));
   const fits = (line, value) => {
     if (line.ours === undefined || isItself) return true;

@@ -100,7 +100,7 @@ pub fn filter(env: &mut Object, filter: Option<&Value>) {
     }
 }
 
-/// Every variable of an app, each layer over the one before: inherited, `deploy.<environment>.env`, `env`, `env_<environment>`,
+/// Every variable of an app, each layer over the one before: inherited, `env`, `deploy.<environment>.env`, `env_<environment>`,
 /// `PM2_HOME`, and the section of the module configuration that bears the app's name.
 pub fn of_app(
     app: &Object,
@@ -136,7 +136,8 @@ pub fn declared(app: &Object, ecosystem: &Ecosystem<'_>) -> Object {
         let named = app
             .get(&format!("env_{environment}"))
             .and_then(Value::as_object);
-        for layer in [deploy, own, named].into_iter().flatten() {
+        // Compat: pm2 lays `deploy` over `env`, whatever it says about the order; pinned by the conformance scenario `files`.
+        for layer in [own, deploy, named].into_iter().flatten() {
             overlay(&mut env, layer);
         }
     } else if let Some(own) = own {
@@ -234,7 +235,7 @@ mod tests {
         outer.module_conf = object(json!({"n": {"E": "module"}}));
         let app = json!({"env": {"C": "own", "D": "own", "E": "own"}, "env_prod": {"D": "prod", "E": "prod"}});
         let deploy = json!({"prod": {"env": {"B": "deploy", "C": "deploy"}}});
-        let expected = json!({"A": "client", "B": "deploy", "C": "own", "D": "prod", "E": "module", "PM2_HOME": "/h", "n": "{\"E\":\"module\"}"});
+        let expected = json!({"A": "client", "B": "deploy", "C": "deploy", "D": "prod", "E": "module", "PM2_HOME": "/h", "n": "{\"E\":\"module\"}"});
         assert_eq!(
             env_of(app.clone(), &outer, Some("prod"), Some(&deploy)),
             expected

@@ -132,7 +132,7 @@ impl ProcessSpec {
             umask: read
                 .number("umask")?
                 .and_then(|mask| u32::try_from(mask & 0o777).ok()),
-            pmx: read.flag("pmx", true)?,
+            pmx: read.pmx(),
             logs: LogSpec {
                 out: read.required("pm_out_log_path")?,
                 err: read.required("pm_err_log_path")?,
@@ -263,6 +263,12 @@ impl Reader<'_, '_> {
             Some("false" | "\"false\"" | "0") => Ok(false),
             Some(raw) => Err(Self::wrong(field, raw, "true or false")),
         }
+    }
+
+    /// A flag that may be any text, which means yes.
+    fn pmx(&self) -> bool {
+        self.raw("pmx")
+            .is_none_or(|raw| raw == "\"\"" || (raw != "\"false\"" && is_truthy(raw)))
     }
 
     fn number(&self, field: &str) -> Result<Option<u64>, SpecError> {

@@ -152,7 +152,10 @@ fn checked(
     let mut problems = Vec::new();
     for raw in &declared.apps {
         match resolve::declare(&adopted(payload, raw), &payload.around, world) {
-            Ok(options) => apps.push(options),
+            Ok(mut options) => {
+                adopt_count(payload, &mut options);
+                apps.push(options);
+            }
             Err(DeclareError::Options(errors)) => {
                 let name = resolve::name_of(&spelling::canonical(raw)).unwrap_or_default();
                 problems.extend(
@@ -230,10 +233,15 @@ fn adopted(payload: &Payload, raw: &Object) -> Object {
             app.insert(key.into(), value);
         }
     }
-    if let Some(count) = given("instances").filter(Value::is_number) {
-        app.insert("instances".into(), count);
-    }
     app
+}
+
+/// The count of the call in place of the app's, which has decided by then whether its instances share their logs.
+fn adopt_count(payload: &Payload, app: &mut Object) {
+    let count = payload.options.get("instances");
+    if let Some(count) = count.filter(|count| count.is_number() && spelling::is_truthy(count)) {
+        app.insert("instances".into(), count.clone());
+    }
 }
 
 /// Is the app among those that the caller restricts the action to?
