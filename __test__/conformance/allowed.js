@@ -25,7 +25,11 @@ const ALLOWED = [
   { path: '**/PM2_PROGRAMMATIC', why: 'set while the package is loaded, seen or not depending on when the environment is read' },
   { path: '**/PM2_INTERACTOR_PROCESSING', why: 'left by the metrics agent of pm2' },
 
-  { scenario: ['forms', 'files'], path: '**/pm2_env/unstable_restarts', why: 'whether a restarted app was young depends on the machine' },
+  {
+    scenario: ['forms', 'files', 'saved'],
+    path: '**/pm2_env/unstable_restarts',
+    why: 'whether a restarted app was young depends on the machine',
+  },
 
   // Decisions of design.md and behaviour.md, "where we differ".
   { path: 'events/* process:event/*', ours: /^\["delete",true/, why: 'a delete is published' },
@@ -39,12 +43,12 @@ const ALLOWED = [
     why: 'the app is called cwd, and with pm2 its variable of that name hides the option',
   },
   {
-    scenario: ['forms', 'options', 'instances'],
+    scenario: ['forms', 'options', 'instances', 'policy'],
     path: '**/pm2_env/version',
     ours: /^N\/A$/,
     why: 'pm2 leaves it out of what was never started, though its clients read it',
   },
-  { scenario: 'options', path: '**/pm2_env/merge_logs', ours: /^false$/, why: 'pm2 loses a false that has several spellings' },
+  { scenario: ['options', 'formats'], path: '**/pm2_env/merge_logs', ours: /^false$/, why: 'pm2 loses a false that has several spellings' },
   { scenario: 'options', path: 'steps/*disableTrace/**/disable_trace', why: 'pm2 looks for one spelling alone' },
   { scenario: 'options', path: 'steps/*disableTrace/**/trace', ours: /^false$/, why: 'pm2 looks for one spelling alone' },
   { scenario: 'options', path: '**/pm2_env/io', ours: /^{"any":{"thing":1}}$/, why: 'with pm2 the variable of that name hides the option' },
@@ -96,6 +100,45 @@ const ALLOWED = [
     ours: (value) => value === { kill_timeout: 700, max_restarts: 9 }[name],
     why: 'every option is honoured in both spellings; pm2 takes some for new members',
   })),
+  { scenario: 'policy', path: 'steps/* without its clock/value', ours: /^0$/, why: '0 ends a schedule; pm2 does not see it' },
+  { scenario: 'formats', path: '**/pm2_env/umask', ours: /^63$/, why: 'declarations of pm2 have no umask' },
+  { scenario: 'formats', path: 'steps/* mask says/value', ours: /^0 0 0077 /, why: 'declarations of pm2 have no umask' },
+  { scenario: 'formats', path: '**/*as-group*', why: 'pm2 takes no group without a user' },
+  { scenario: 'formats', path: 'steps/* as group/**', why: 'the same' },
+  { scenario: 'formats', path: 'steps/* group says/**', why: 'the same' },
+  {
+    scenario: 'formats',
+    path: 'steps/* as no-group/error',
+    ours: /^\[PM2\]\[ERROR\] {2}Group no-such-group cannot be found$/,
+    why: 'pm2 names a user that nobody named',
+  },
+  { scenario: 'watch', path: 'events/* * process:event/**', why: 'how often a file is changed until all have seen it' },
+  ...['one', 'two', 'three'].map((name) => ({
+    scenario: 'saved',
+    path: `events/${name} * process:event/**`,
+    why: 'pm2 publishes no online for what comes back from a dump',
+  })),
+  {
+    scenario: 'policy',
+    path: 'steps/* start of what was asleep/value/*',
+    ours: (value) => value === true || value === 'online',
+    why: 'with pm2 no restart ever starts an app that was declared with autostart: false',
+  },
+  { scenario: 'policy', path: 'events/asleep * process:event/**', why: 'the same, on the bus' },
+  { scenario: 'policy', path: 'files/logs/asleep-*', why: 'the same, in files' },
+  {
+    scenario: 'policy',
+    path: 'steps/*/value/*/1',
+    ours: /^errored$/,
+    why: 'with pm2 an app with restart_delay that was given up says for ever that it waits',
+  },
+  {
+    scenario: 'policy',
+    path: 'steps/* bad clock/error',
+    ours: /^Cron pattern error: CronPattern: '61' is no minute \(0 to 59\) \(given: "61 \* \* \* \*"/,
+    why: 'what a minute can be is said too',
+  },
+  { scenario: 'policy', path: 'events/clock * process:event/**', why: 'how often it ticks while others work' },
   {
     scenario: 'files',
     path: 'steps/* broken yaml/error',
@@ -115,14 +158,19 @@ const ALLOWED = [
     why: 'pm2 0.x published such messages under their type, and pm2-interface’s example waits for that; the raw event is there too',
   },
   { scenario: 'logs', path: 'files/logs/quiet-*', why: 'an app with disable_logs gets no empty files' },
-  { scenario: 'crash-loop', path: '**/stop_exit_codes', ours: /^\[3\]$/, why: 'pm2 turns a list of one code into a number' },
+  {
+    scenario: ['crash-loop', 'policy'],
+    path: '**/stop_exit_codes',
+    ours: /^\["?[34]"?\]$/,
+    why: 'pm2 turns a list of one code into a number',
+  },
 
   // Small things that could be made the same; nobody is known to look at them.
-  {
-    scenario: 'crash-loop',
-    path: 'events/delayed * process:event/**',
+  ...['delayed', 'backoff'].map((name) => ({
+    scenario: ['crash-loop', 'policy'],
+    path: `events/${name} * process:event/**`,
     why: 'a stop of what only waits for its restart has no second exit',
-  },
+  })),
   { scenario: 'environment', path: '**/variables/version', ours: /^N\/A$/, why: 'the first run is not told the version yet, in words' },
 
   // What an app printed just before process.exit() is lost with pm2; with us it never is.

@@ -9,10 +9,12 @@ const SIZES = new Set(['memory', 'cpu']);
 const CHILD_MEMBERS = new Set(['process', 'pm2_env']);
 
 function normaliseText(text, home) {
-  return text
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what colours begin with.
+  const plain = text.replace(/\u001b\[[0-9;]*m/g, '');
+  return plain
     .replaceAll(home, '<home>')
     .replace(/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}/g, '<uuid>')
-    .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?(Z|[+-]\d\d:\d\d)?/g, '<date>')
+    .replace(/\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{3})?( ?(Z|[+-]\d\d:\d\d))?/g, '<date>')
     .replace(/\b1[789]\d{11}\b/g, '<ms>');
 }
 

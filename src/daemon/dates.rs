@@ -31,9 +31,12 @@ const DAYS: [&str; 7] = [
 ];
 
 /// Tokens in the order in which they are tried: a longer one comes before its own beginning.
-const TOKENS: [(&str, Token); 29] = [
+const TOKENS: [(&str, Token); 27] = [
     ("YYYY", Token::Year),
+    // Compat: dayjs gives the offset for what it takes for a token and does not know.
+    ("YYY", Token::Offset),
     ("YY", Token::YearShort),
+    ("Y", Token::Offset),
     ("MMMM", Token::MonthName),
     ("MMM", Token::MonthNameShort),
     ("MM", Token::MonthPadded),
@@ -53,14 +56,10 @@ const TOKENS: [(&str, Token); 29] = [
     ("ss", Token::SecondPadded),
     ("s", Token::Second),
     ("SSS", Token::Millisecond),
-    ("SS", Token::Centisecond),
-    ("S", Token::Decisecond),
     ("ZZ", Token::Offset),
     ("Z", Token::OffsetColon),
     ("A", Token::MeridiemUpper),
     ("a", Token::MeridiemLower),
-    ("X", Token::UnixSecond),
-    ("x", Token::UnixMillisecond),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,23 +85,16 @@ enum Token {
     SecondPadded,
     Second,
     Millisecond,
-    Centisecond,
-    Decisecond,
     Offset,
     OffsetColon,
     MeridiemUpper,
     MeridiemLower,
-    UnixSecond,
-    UnixMillisecond,
 }
 
 impl Token {
     /// Whether its text may change within one second.
     fn is_below_a_second(self) -> bool {
-        matches!(
-            self,
-            Self::Millisecond | Self::Centisecond | Self::Decisecond | Self::UnixMillisecond
-        )
+        self == Self::Millisecond
     }
 }
 
@@ -128,7 +120,7 @@ impl DateFormat {
         let mut rest = format;
         while let Some(first) = rest.chars().next() {
             if first == '['
-                && let Some(end) = rest.find(']')
+                && let Some(end) = rest.find(']').filter(|end| *end > 1)
             {
                 text.push_str(&rest[1..end]);
                 rest = &rest[end + 1..];
@@ -228,14 +220,10 @@ fn write_token(out: &mut String, token: Token, at: &Zoned) {
         Token::SecondPadded => write!(out, "{:02}", at.second()),
         Token::Second => write!(out, "{}", at.second()),
         Token::Millisecond => write!(out, "{:03}", at.millisecond()),
-        Token::Centisecond => write!(out, "{:02}", at.millisecond() / 10),
-        Token::Decisecond => write!(out, "{}", at.millisecond() / 100),
         Token::Offset => write!(out, "{}", at.strftime("%z")),
         Token::OffsetColon => write!(out, "{}", at.strftime("%:z")),
         Token::MeridiemUpper => out.write_str(if morning { "AM" } else { "PM" }),
         Token::MeridiemLower => out.write_str(if morning { "am" } else { "pm" }),
-        Token::UnixSecond => write!(out, "{}", at.timestamp().as_second()),
-        Token::UnixMillisecond => write!(out, "{}", at.timestamp().as_millisecond()),
     };
 }
 
@@ -268,6 +256,9 @@ mod tests {
     fn a_nonsense_format_is_printed() {
         assert_eq!(utc("[never closed"), "[never clo22e5");
         assert_eq!(utc("%%--"), "%%--");
+        // What other libraries have for tokens is text to dayjs, and a year of one or three letters is an offset.
+        assert_eq!(utc("x X S SS Q []a"), "x X S SS Q []pm");
+        assert_eq!(utc("Y YYY SSSS"), "+0000 +0000 123S");
         assert_eq!(utc(""), "");
     }
 

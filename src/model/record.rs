@@ -147,6 +147,7 @@ impl Record {
                 monitored: members
                     .get("_km_monitored")
                     .and_then(|raw| raw.parse().ok()),
+                exit_code: members.get("exit_code").and_then(|raw| raw.parse().ok()),
                 ..Counts::default()
             },
             axm: Axm {

@@ -286,7 +286,7 @@ fn a_record_from_a_dump_is_a_declaration() {
     expected
         .as_object_mut()
         .unwrap()
-        .retain(|key, _| key != "instances" && key != "exit_code");
+        .retain(|key, _| key != "instances");
     let again = shown(&again, 0)["pm2_env"].clone();
     assert_eq!(again, expected);
     assert_eq!(again["NODE_APP_INSTANCE"], json!(1));
