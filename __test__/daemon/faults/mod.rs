@@ -5,6 +5,7 @@
 
 mod chaos;
 mod lines;
+mod load;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

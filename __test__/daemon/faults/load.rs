@@ -1,0 +1,130 @@
+//! A cluster under load, while the daemon that shares out its connections dies and is replaced.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::super::helper::{Daemon, wait_for};
+use super::chaos::ROUND_MIN;
+
+/// So many kills, and as many updates.
+const EACH: u64 = 20;
+/// Callers at once. Each makes a new connection for each request.
+const CALLERS: usize = 4;
+/// An answer that takes longer than this will not come.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// One request on a connection of its own; the error says how far it came.
+fn ask(port: u16) -> Result<(), String> {
+    let at = |step: &'static str| move |error: std::io::Error| format!("{step}: {error}");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(at("connect"))?;
+    stream
+        .set_read_timeout(Some(ANSWER_MAX))
+        .map_err(at("limit"))?;
+    stream
+        .write_all(b"GET / HTTP/1.0\r\n\r\n")
+        .map_err(at("ask"))?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(at("hear"))?;
+    if answer.ends_with("fine") {
+        Ok(())
+    } else {
+        Err(format!("not a whole answer: {answer:?}"))
+    }
+}
+
+fn update(daemon: &Daemon) {
+    let before = daemon.daemon_pid();
+    let mut client = daemon.new_caller();
+    let program = json!([{"program": env!("CARGO_BIN_EXE_pm2")}]);
+    client.send("replaceDaemon", program);
+    while client.frames.next().is_some() {}
+    wait_for("the new one", || {
+        let pid = daemon.daemon_pid();
+        (pid.is_some() && pid != before).then_some(())
+    });
+}
+
+fn hold_under_load(policy: &str, has_kills: bool) {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let mut dice = super::dice(policy);
+    let script = "const server = require('http').createServer((q, s) => s.end('fine')); server.listen(0, '127.0.0.1', () => console.log(server.address().port));";
+    let mut more = json!({"exec_mode": "cluster_mode", "instances": 2});
+    if !policy.is_empty() {
+        more["NODE_CLUSTER_SCHED_POLICY"] = policy.into();
+    }
+    daemon.start_node(&mut client, "web", script, &more);
+    wait_for("both to listen", || {
+        (daemon.out_log("web").lines().count() == 2).then_some(())
+    });
+    let log = daemon.out_log("web");
+    let port: u16 = log.lines().next().unwrap().parse().unwrap();
+    let pids = |client: &mut super::super::helper::Client| -> Vec<Value> {
+        let list = client.ok("getMonitorData", json!([{}]));
+        let list = list.as_array().unwrap().iter();
+        list.map(|one| {
+            json!([
+                one["pid"],
+                one["pm2_env"]["restart_time"],
+                one["pm2_env"]["status"]
+            ])
+        })
+        .collect()
+    };
+    let before = pids(&mut client);
+    let (is_over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let load = || {
+            let mut failures = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                match ask(port) {
+                    Ok(()) => drop(answered.fetch_add(1, Ordering::Relaxed)),
+                    Err(failure) => failures.push(failure),
+                }
+            }
+            failures
+        };
+        let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(load)).collect();
+        for round in 0..super::rounds(EACH) * 2 {
+            let start = Instant::now();
+            dice.pause(20_000);
+            if has_kills && round % 2 == 0 {
+                daemon.kill_daemon();
+            } else {
+                update(&daemon);
+            }
+            drop(daemon.new_caller());
+            std::thread::sleep(ROUND_MIN.saturating_sub(start.elapsed()));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let failures = callers
+            .into_iter()
+            .flat_map(|caller| caller.join().unwrap());
+        failures.collect()
+    });
+    let answered = answered.load(Ordering::Relaxed);
+    assert!(
+        failures.is_empty(),
+        "{} of {answered}: {failures:?}",
+        failures.len()
+    );
+    assert!(answered > 100, "{answered}");
+    assert_eq!(pids(&mut daemon.new_caller()), before);
+}
+
+// Protects: the promise of a daemon that may die, for those who are served meanwhile.
+#[test]
+fn no_request_to_a_cluster_is_lost_through_kills_and_updates() {
+    hold_under_load("", true);
+}
+
+// Protects: updates where every connection is handed to its worker by the daemon. A daemon that is killed between taking a connection
+// from the system and handing it on takes that one with it; one that makes way does neither.
+#[test]
+fn no_request_is_lost_in_round_robin_through_updates() {
+    hold_under_load("rr", false);
+}
