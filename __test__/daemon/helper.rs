@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -55,6 +56,20 @@ impl Daemon {
             .tempdir_in("/tmp")
             .unwrap();
         let line = launch(home.path(), env);
+        Self::of(home, &line)
+    }
+
+    /// In a home that is there already, from some executable, as some user.
+    pub(crate) fn start_in(home: tempfile::TempDir, program: &Path, user: Option<u32>) -> Self {
+        let mut command = keeper_command(home.path(), program);
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let line = ready_line(command);
+        Self::of(home, &line)
+    }
+
+    fn of(home: tempfile::TempDir, line: &Value) -> Self {
         assert_eq!(line["online"], true, "{line}");
         let keeper = i32::try_from(line["pid"].as_i64().unwrap()).unwrap();
         Self { home, keeper }
@@ -188,19 +203,28 @@ impl Drop for Daemon {
 
 /// Starts a keeper, and gives the line that it or its daemon says.
 pub(crate) fn launch(home: &Path, env: &[(&str, &str)]) -> Value {
-    let mut keeper = Command::new(env!("CARGO_BIN_EXE_pm2"))
+    let mut command = keeper_command(home, Path::new(env!("CARGO_BIN_EXE_pm2")));
+    command.envs(env.iter().copied());
+    ready_line(command)
+}
+
+fn keeper_command(home: &Path, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
         .arg("__keeper")
         .arg(home)
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap())
         .env("PM2_HOME", home)
         .env("PM2_READY_FD", "1")
-        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::inherit());
+    command
+}
+
+fn ready_line(mut command: Command) -> Value {
+    let mut keeper = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(keeper.stdout.take().unwrap())
         .read_line(&mut line)

@@ -165,7 +165,14 @@ pub(crate) fn program(plan: &SpawnPlan) -> &str {
 /// Why a process did not come to be, as people should read it.
 pub(crate) fn reason(failure: SpawnFailure, program: &str, cwd: &str) -> String {
     let errno = nix::errno::Errno::from_raw(failure.errno);
-    let cause = format!("{:?}, {}", errno, errno.desc());
+    let what = match (failure.stage, errno) {
+        // The system's own text, "try again", helps nobody.
+        (Stage::Fork, nix::errno::Errno::EAGAIN) => {
+            "no more processes are allowed (ulimit -u, or pids.max of the control group)"
+        }
+        _ => errno.desc(),
+    };
+    let cause = format!("{errno:?}, {what}");
     match failure.stage {
         Stage::Cwd => format!("enter the working directory {cwd}: {cause}"),
         Stage::Program => format!("spawn {program} {cause}"),

@@ -97,6 +97,8 @@ enum DaemonError {
 #[must_use]
 pub fn run(home: &Path, keeper: OwnedFd) -> ExitCode {
     let mut ready = start::ready_files();
+    // A log that may not grow any more is an error of its write, as a full disk is, and not our end.
+    signal::ignore(&[nix::libc::SIGXFSZ]);
     process::keep_heap_small();
     // Seven descriptors an app, nine if it does not read what it is sent; apps themselves are started by the keeper, with the limit the user gave.
     let _already_raised = OpenFiles::raise();

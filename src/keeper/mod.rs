@@ -111,7 +111,7 @@ enum Ending {
 
 impl Keeper {
     fn new(launched: Launched) -> std::io::Result<Self> {
-        signal::ignore(&[libc::SIGHUP, libc::SIGPIPE, libc::SIGUSR1]);
+        signal::ignore(&[libc::SIGHUP, libc::SIGPIPE, libc::SIGUSR1, libc::SIGXFSZ]);
         let signals = Queue::open(&[
             libc::SIGCHLD,
             libc::SIGTERM,

@@ -36,16 +36,19 @@ fn ask(port: u16) -> Result<(), String> {
     }
 }
 
-fn update(daemon: &Daemon) {
-    let before = daemon.daemon_pid();
-    let mut client = daemon.new_caller();
-    let program = json!([{"program": env!("CARGO_BIN_EXE_pm2")}]);
-    client.send("replaceDaemon", program);
-    while client.frames.next().is_some() {}
-    wait_for("the new one", || {
-        let pid = daemon.daemon_pid();
-        (pid.is_some() && pid != before).then_some(())
-    });
+impl Daemon {
+    /// Has another daemon of the same executable take over.
+    pub(super) fn update(&self) {
+        let before = self.daemon_pid();
+        let mut client = self.new_caller();
+        let program = json!([{"program": env!("CARGO_BIN_EXE_pm2")}]);
+        client.send("replaceDaemon", program);
+        while client.frames.next().is_some() {}
+        wait_for("the new one", || {
+            let pid = self.daemon_pid();
+            (pid.is_some() && pid != before).then_some(())
+        });
+    }
 }
 
 fn hold_under_load(policy: &str, has_kills: bool) {
@@ -95,7 +98,7 @@ fn hold_under_load(policy: &str, has_kills: bool) {
             if has_kills && round % 2 == 0 {
                 daemon.kill_daemon();
             } else {
-                update(&daemon);
+                daemon.update();
             }
             drop(daemon.new_caller());
             std::thread::sleep(ROUND_MIN.saturating_sub(start.elapsed()));
