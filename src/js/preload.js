@@ -29,8 +29,14 @@ const hasSourceMaps = env.PM2_PRELOAD_SOURCE_MAPS === '1';
 /** Longest text of a report: an exception must not fill the socket and block the application that is about to end. */
 const TEXT_MAX = 16 * 1024;
 
+/** How long a worker with a SIGINT listener waits for the signal that follows the word to leave. */
+const SIGNAL_MAX_MS = 1000;
+
 /** How long an idle connection stays open while its server closes: a request on its way to it must not meet a closed door. */
 const IDLE_GRACE_MS = 500;
+
+/** HTTP/2 servers that listen, and their sessions. Node itself keeps no list of sessions before version 24. */
+const http2 = { servers: new Set(), sessions: new Set(), isDraining: false };
 
 hide();
 // Without the variable this is a thread of an application, or a child that was given our flag by hand: both are only to be left alone.
@@ -44,7 +50,10 @@ function start(report) {
   if (hasSourceMaps) process.setSourceMapsEnabled(true);
   report({ node_version: process.versions.node });
   if (isReporting) watchErrors(report);
-  if (isWorker) process.prependListener('internalMessage', onInternalMessage);
+  if (isWorker) {
+    hearDisconnect();
+    followHttp2();
+  }
 }
 
 /** Sends by the channel that Node has opened itself. */
@@ -52,16 +61,54 @@ function reportByNode(message) {
   if (process.connected) process.send(message, undefined, undefined, () => {});
 }
 
-/** Sees `disconnect` before Node itself does, which closes the servers then. */
-function onInternalMessage(message) {
-  if (message.cmd !== 'NODE_CLUSTER' || message.act !== 'disconnect') return;
-  process.removeListener('internalMessage', onInternalMessage);
+/** Sees `disconnect` before Node itself does, which closes the servers then. It does not show: Node's first listener is replaced by ours. */
+function hearDisconnect() {
+  const [first, ...others] = process.listeners('internalMessage');
+  process.removeAllListeners('internalMessage');
+  process.on('internalMessage', function (message, handle) {
+    if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') onDisconnect();
+    return first.call(this, message, handle);
+  });
+  for (const other of others) process.on('internalMessage', other);
+}
+
+function onDisconnect() {
   try {
     drainServers();
   } catch {
     // Then it is as without us.
   }
-  reportByNode({ cmd: 'NODE_PM2', sigint: process.listenerCount('SIGINT') > 0 });
+  const sigint = process.listenerCount('SIGINT') > 0;
+  // Without servers nothing may keep the process alive until the signal comes.
+  if (sigint)
+    process.once(
+      'SIGINT',
+      clearTimeout.bind(
+        null,
+        setTimeout(() => {}, SIGNAL_MAX_MS),
+      ),
+    );
+  reportByNode({ cmd: 'NODE_PM2', sigint });
+}
+
+function followHttp2() {
+  const { Server } = require('net');
+  const { listen } = Server.prototype;
+  Server.prototype.listen = function (...args) {
+    // A method of HTTP/2 servers only.
+    if (typeof this.updateSettings === 'function' && !http2.servers.has(this)) {
+      http2.servers.add(this);
+      this.on('session', onSession);
+    }
+    return listen.apply(this, args);
+  };
+}
+
+function onSession(session) {
+  http2.sessions.add(session);
+  session.once('close', () => http2.sessions.delete(session));
+  // Accepted before, and its first request is on its way.
+  if (http2.isDraining) later(() => dismiss(session));
 }
 
 /**
@@ -70,33 +117,102 @@ function onInternalMessage(message) {
  */
 function drainServers() {
   const isLoaded = (name) => process.moduleLoadList.includes(`NativeModule ${name}`);
-  const closing = new Set();
+  const closed = watchClosing();
+  // What https and http2 are made of as well, neither of which loads `http` itself.
+  const isHttp = isLoaded('_http_server');
+  const modules = [...(isHttp ? ['http'] : []), ...(isLoaded('https') ? ['https'] : [])];
+  const prototypes = modules.map((name) => require(name).Server.prototype);
+  const releases = [...prototypes, ...http2.servers].map((server) => putOff(server, 'closeIdleConnections'));
+  if (isHttp) endKeepAlive(require('http').ServerResponse.prototype);
+  http2.isDraining = true;
+  for (const session of http2.sessions) dismiss(session);
+  later(() => {
+    for (const release of releases) release();
+    for (const server of closed) server.closeIdleConnections?.();
+  });
+}
+
+/** Not what keeps the process alive: whatever is to be waited for does so itself. */
+function later(act) {
+  setTimeout(act, IDLE_GRACE_MS).unref();
+}
+
+/** Has a method do nothing until the function that this returns is called. */
+function putOff(object, name) {
+  const before = Object.getOwnPropertyDescriptor(object, name);
+  if (before === undefined) return () => {};
+  Object.defineProperty(object, name, { ...before, value() {} });
+  return () => Object.defineProperty(object, name, before);
+}
+
+/** The servers that are closed from now on. */
+function watchClosing() {
+  const closed = new Set();
+  const unknown = new Set();
+  let isNode = true;
+  // Node closes all of them as soon as our listener has returned.
+  process.nextTick(() => {
+    isNode = false;
+  });
   const { Server } = require('net');
   const { close } = Server.prototype;
-  Server.prototype.close = function (...args) {
-    closing.add(this);
+  Server.prototype.close = function (callback) {
+    closed.add(this);
     if (this.keepAliveTimeout !== undefined) this.keepAliveTimeout = IDLE_GRACE_MS;
-    return close.apply(this, args);
+    if (isNode) unknown.add(this);
+    else if (unknown.delete(this) && typeof callback === 'function') {
+      // The application does not know that Node has been first: to it this is no error.
+      this.once('close', () => callback());
+      return close.call(this);
+    }
+    return close.call(this, callback);
   };
-  const closeIdle = new Map();
-  for (const name of ['http', 'https'].filter(isLoaded)) {
-    const { prototype } = require(name).Server;
-    if (prototype.closeIdleConnections === undefined) continue;
-    closeIdle.set(prototype, prototype.closeIdleConnections);
-    prototype.closeIdleConnections = () => {};
+  return closed;
+}
+
+/** Every response that has not begun yet is the last of its connection, whatever the application or a server behind it wants. */
+function endKeepAlive(prototype) {
+  const { _storeHeader } = prototype;
+  prototype._storeHeader = function (firstLine, headers) {
+    this.shouldKeepAlive = false;
+    return _storeHeader.call(this, firstLine, headers && withoutKeepAlive(headers));
+  };
+}
+
+/** `headers` as Node's `_storeHeader` takes them: its own table of `[name, value]`, a list of pairs, a flat list, or the application's object. */
+function withoutKeepAlive(headers) {
+  const isOne = (name, value) => String(name).toLowerCase() === 'connection' && /keep-alive/i.test(value);
+  if (Array.isArray(headers)) {
+    if (Array.isArray(headers[0])) return headers.map((pair) => (isOne(...pair) ? [pair[0], 'close'] : pair));
+    return headers.map((value, i) => (i % 2 === 1 && isOne(headers[i - 1], value) ? 'close' : value));
   }
-  if (isLoaded('http')) {
-    const { prototype } = require('http').ServerResponse;
-    const { _storeHeader } = prototype;
-    prototype._storeHeader = function (...args) {
-      this.shouldKeepAlive = false;
-      return _storeHeader.apply(this, args);
-    };
+  for (const name of Object.keys(headers)) {
+    const value = headers[name];
+    const isPair = Array.isArray(value) && value.length === 2 && String(value[0]).toLowerCase() === name;
+    if (!isOne(name, isPair ? value[1] : value)) continue;
+    // Node tells its own table by its identity; the application's object may be in use elsewhere, or frozen.
+    if (isPair) value[1] = 'close';
+    else headers = { ...headers, [name]: 'close' };
   }
-  setTimeout(() => {
-    for (const [prototype, original] of closeIdle) prototype.closeIdleConnections = original;
-    for (const server of closing) server.closeIdleConnections?.();
-  }, IDLE_GRACE_MS).unref();
+  return headers;
+}
+
+/**
+ * Ends a session of HTTP/2 without a race: the client is told to send nothing more, and what it sent before it heard that is still answered.
+ * Closed at once, as Node 24 does with its server, a session refuses the requests that are on their way.
+ */
+function dismiss(session) {
+  if (session.destroyed || session.closed) return;
+  /** The highest number there is: no request is refused. */
+  const allStreams = 2 ** 31 - 1;
+  session.goaway(0, allStreams);
+  session.close = (callback) => {
+    if (typeof callback === 'function') session.once('close', callback);
+  };
+  later(() => {
+    delete session.close;
+    if (!session.destroyed) session.close();
+  });
 }
 
 /** Takes every trace of this file out of what the script can see. */
