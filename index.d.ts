@@ -648,6 +648,8 @@ declare namespace pm2 {
     exit_code?: number;
     autorestart: boolean;
     watch?: boolean | string | string[];
+    /** Members of the declaration that are no options, if it has any. They do nothing. */
+    unknown_options?: string[];
     axm_actions: { action_name: string; action_type?: string; arity?: number; opts?: any }[];
     axm_monitor: Record<string, any>;
     axm_options: Record<string, any>;

@@ -21,6 +21,7 @@ pub mod spelling;
 #[cfg(test)]
 mod testing;
 pub mod units;
+pub mod unknown;
 mod words;
 
 pub use lookup::{Account, Lookup};

@@ -359,6 +359,12 @@ impl OptionSpec {
         self
     }
 
+    /// Is this one of its names?
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name) || camel_case(self.name) == name
+    }
+
     /// What may be given, in words for an error message.
     #[must_use]
     pub fn allowed(&self) -> String {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::check::{DELETE, OptionError, Purpose, check};
 use super::spelling::{canonical, is_truthy};
-use super::{Lookup, Object, environment, interpreter, options, paths};
+use super::{Lookup, Object, environment, interpreter, options, paths, unknown};
 
 pub use interpreter::chosen_node;
 
@@ -163,6 +163,7 @@ pub fn declare(
     let mut app = check(&app, Purpose::Start).map_err(DeclareError::Options)?;
     become_user(&mut app, lookup)?;
     share_logs(&mut app);
+    unknown::note(raw, &mut app);
     Ok(app)
 }
 
@@ -185,6 +186,7 @@ pub fn change(raw: &Object, lookup: &impl Lookup) -> Result<Object, DeclareError
     let mut app = check(&app, Purpose::Update).map_err(DeclareError::Options)?;
     become_user(&mut app, lookup)?;
     app.retain(|key, _| options::find(key).is_none_or(|spec| spec.scope == options::Scope::App));
+    unknown::note(raw, &mut app);
     Ok(app)
 }
 

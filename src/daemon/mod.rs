@@ -37,6 +37,7 @@ mod spool;
 mod start;
 mod stops;
 mod talk;
+mod unknown;
 mod watch;
 
 use std::cell::RefCell;

@@ -27,6 +27,7 @@ use super::runs::{RunRecord, Settled};
 use super::shared::Shared;
 use super::sockets::Sockets;
 use super::stops::{Ending, Stops};
+use super::unknown;
 use super::watch::Watches;
 use crate::core::{Call, Input, Supervisor};
 use crate::host::paths::Home;
@@ -377,6 +378,9 @@ impl Pilot {
         let Command { order, reply, peer } = command;
         match order {
             Order::Core(call, shape) => {
+                if let Some(text) = unknown::notice(&call) {
+                    self.journal.log(&text);
+                }
                 let call = self.call(call, Waiter::Caller(reply, shape));
                 self.inputs.push_back(call);
             }

@@ -29,7 +29,7 @@ pub(super) const RUN_TIME: [&str; 23] = [
 
 /// Members of a record that are options, and so stay what they are even if a variable has the same name. Everything else
 /// that is also a variable came from flattening and is not declared.
-pub(super) const OPTIONS: [&str; 69] = [
+pub(super) const OPTIONS: [&str; 70] = [
     "namespace",
     "filter_env",
     "cwd",
@@ -99,4 +99,5 @@ pub(super) const OPTIONS: [&str; 69] = [
     "force",
     "write",
     "module_conf",
+    "unknown_options",
 ];

@@ -7,7 +7,7 @@ use super::list::Entry;
 use super::payload::Payload;
 use crate::config::check::DELETE;
 use crate::config::resolve::{self, Ecosystem, Form};
-use crate::config::{Lookup, Object, environment, options, paths, spelling};
+use crate::config::{Lookup, Object, environment, options, paths, spelling, unknown};
 use crate::host::world::World;
 
 /// The change that one restart makes, before it is known to which process.
@@ -20,6 +20,8 @@ pub(super) struct Change {
     variables: Object,
     /// Paths of log and pid files: field of the record, path.
     files: Vec<(&'static str, String)>,
+    /// It is a whole declaration: what is not in it was not declared.
+    is_whole: bool,
 }
 
 /// The file options, and the field of the record that each becomes.
@@ -61,6 +63,7 @@ impl Change {
             conf,
             variables,
             files,
+            is_whole: false,
         };
         change.add_module_section(payload, name);
         Ok(change)
@@ -105,6 +108,7 @@ impl Change {
             conf,
             variables,
             files,
+            is_whole: true,
         };
         change.add_module_section(payload, Some(name));
         Ok(change)
@@ -118,6 +122,11 @@ impl Change {
                 (*field).into(),
                 Value::from(numbered(path, entry, &self.conf)),
             );
+        }
+        let had_unknown = entry.is_some_and(|entry| entry.record.unknown_options.is_some());
+        if self.is_whole && had_unknown {
+            conf.entry(unknown::MEMBER)
+                .or_insert_with(|| Value::from(DELETE));
         }
         let mut env = self.inherited.clone();
         env.insert("current_conf".into(), Value::Object(conf));

@@ -1,6 +1,7 @@
 //! The daemon's list of processes, read no further than an action needs.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{ActionError, Rpc};
@@ -34,6 +35,8 @@ pub(super) struct Record {
     pub(super) pm_out_log_path: Option<String>,
     pub(super) pm_err_log_path: Option<String>,
     pub(super) pm_log_path: Option<String>,
+    /// Present if its declaration had any.
+    pub(super) unknown_options: Option<IgnoredAny>,
 }
 
 impl Listing {
