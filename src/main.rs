@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let home = words.next().map(PathBuf::from);
     match (first.to_str(), home) {
         (Some("__keeper"), Some(home)) => pm2::keeper::run(&home),
-        (Some("__daemon"), Some(home)) => match pm2::keeper::keeper_fd() {
+        (Some("__daemon"), Some(home)) => match pm2::keeper::inheritance() {
             Some(keeper) => pm2::daemon::run(&home, keeper),
             None => say("pm2 __daemon is started by pm2 __keeper only"),
         },

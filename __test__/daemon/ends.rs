@@ -161,22 +161,6 @@ fn the_sockets_can_be_tcp_ports_of_this_machine() {
     drop(daemon);
 }
 
-// Protects: without a keeper nobody reaps or restarts apps; none of them is left behind unwatched.
-#[test]
-fn when_the_keeper_is_killed_nothing_is_left() {
-    let daemon = Daemon::start();
-    let mut client = daemon.client();
-    daemon.start_shell(
-        &mut client,
-        "orphan",
-        "sleep 1001 & exec sleep 1000",
-        &json!({}),
-    );
-    assert!(daemon.processes().len() >= 3);
-    signal(daemon.keeper, "KILL");
-    wait_for("all to end", || daemon.processes().is_empty().then_some(()));
-}
-
 // Protects: a daemon that is killed is replaced, and its sockets serve again.
 #[test]
 fn when_the_daemon_is_killed_another_one_answers() {

@@ -18,6 +18,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 /// A running daemon and its home. Ends both, and fails if anything of them is left.
 pub(crate) struct Daemon {
     home: tempfile::TempDir,
+    /// The first one.
     pub(crate) keeper: i32,
 }
 
@@ -73,6 +74,21 @@ impl Daemon {
         assert_eq!(line["online"], true, "{line}");
         let keeper = i32::try_from(line["pid"].as_i64().unwrap()).unwrap();
         Self { home, keeper }
+    }
+
+    /// One in no-daemon mode: it ends when what is given is dropped.
+    pub(crate) fn start_tied() -> (Self, std::process::Child) {
+        let home = tempfile::Builder::new()
+            .prefix("pm2d")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let mut command = keeper_command(home.path(), Path::new(env!("CARGO_BIN_EXE_pm2")));
+        command.env("PM2_TIE_FD", "0").stdin(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let line = read_ready_line(&mut child);
+        assert_eq!(line["online"], true, "{line}");
+        let keeper = i32::try_from(child.id()).unwrap();
+        (Self { home, keeper }, child)
     }
 
     pub(crate) fn home(&self) -> &Path {
@@ -164,6 +180,25 @@ impl Daemon {
         fs::read_to_string(self.path(&format!("logs/{name}-out.log"))).unwrap_or_default()
     }
 
+    /// The daemon's pid.
+    pub(crate) fn daemon_pid(&self) -> Option<i32> {
+        self.of_ours("__daemon").first().copied()
+    }
+
+    /// The pid of the keeper of the moment.
+    pub(crate) fn keeper_pid(&self) -> Option<i32> {
+        self.of_ours("__keeper").first().copied()
+    }
+
+    /// Processes of this home whose first word is this one.
+    fn of_ours(&self, word: &str) -> Vec<i32> {
+        let is_it = |pid: &i32| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            command.split(|byte| *byte == 0).nth(1) == Some(word.as_bytes())
+        };
+        self.processes().into_iter().filter(is_it).collect()
+    }
+
     /// Every process that has this home in its environment.
     pub(crate) fn processes(&self) -> Vec<i32> {
         let needle = format!("PM2_HOME={}", self.home().display());
@@ -184,7 +219,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        signal(self.keeper, "TERM");
+        signal(self.keeper_pid().unwrap_or(self.keeper), "TERM");
         let end = Instant::now() + PATIENCE;
         while !self.processes().is_empty() && Instant::now() < end {
             std::thread::sleep(GLANCE);
@@ -225,11 +260,16 @@ fn keeper_command(home: &Path, program: &Path) -> Command {
 
 fn ready_line(mut command: Command) -> Value {
     let mut keeper = command.spawn().unwrap();
+    let line = read_ready_line(&mut keeper);
+    keeper.wait().unwrap();
+    line
+}
+
+fn read_ready_line(keeper: &mut std::process::Child) -> Value {
     let mut line = String::new();
     BufReader::new(keeper.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    keeper.wait().unwrap();
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
 }
 

@@ -12,6 +12,7 @@ mod crashes;
 mod ends;
 mod faults;
 mod garbage;
+mod heirs;
 mod helper;
 mod logs;
 mod recovery;

@@ -38,19 +38,6 @@ fn stop(pid: i32) {
 }
 
 impl Daemon {
-    /// The daemon's pid: the keeper's child that is one.
-    pub(crate) fn daemon_pid(&self) -> Option<i32> {
-        let children = format!("/proc/{0}/task/{0}/children", self.keeper);
-        let children = fs::read_to_string(children).unwrap_or_default();
-        let mut pids = children
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok());
-        pids.find(|pid: &i32| {
-            let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            command.contains("__daemon")
-        })
-    }
-
     /// Kills the daemon of the moment.
     pub(crate) fn kill_daemon(&self) {
         let pid = wait_for("a daemon", || self.daemon_pid());

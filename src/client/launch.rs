@@ -25,6 +25,7 @@ use super::socket::Socket;
 use super::{Client, locked};
 use crate::host::files::open_to_write;
 use crate::host::handles::Pidfd;
+use crate::keeper::proto::PRIVATE_VARIABLES;
 
 /// How long a daemon may take from its start until it serves. It needs about 10 ms; a machine that is swapping needs seconds.
 pub(super) const LAUNCH_LIMIT: Duration = Duration::from_secs(15);
@@ -45,15 +46,6 @@ const READY_LINE_MAX: u64 = 16 * 1024;
 /// How much of what the daemon logged goes into an error.
 const TAIL_BYTES: u64 = 2048;
 const TAIL_LINES: usize = 10;
-
-/// Variables which are between us and the keeper, or between the caller and its own parent.
-const PRIVATE_VARIABLES: [&str; 5] = [
-    "PM2_READY_FD",
-    "PM2_TIE_FD",
-    "PM2_KEEPER_FD",
-    "NODE_CHANNEL_FD",
-    "NODE_CHANNEL_SERIALIZATION_MODE",
-];
 
 /// What this process holds of the daemons it has started.
 #[derive(Debug, Default)]

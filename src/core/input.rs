@@ -10,7 +10,7 @@ use super::{Failure, SpawnPlan};
 
 /// Something that happened.
 ///
-/// What the daemon promises: every `Effect::Spawn` is followed by exactly one `Spawned` or `SpawnFailed`; after
+/// What the daemon promises: every `Effect::Spawn` is followed by exactly one `Spawned`, `SpawnFailed` or `NeverSpawned`; after
 /// `Spawned` comes exactly one `Exited`, once everything the run wrote has been read; after `Exited` exactly one `Drained`.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -36,6 +36,11 @@ pub enum Input {
         run: RunId,
         /// Why, naming the step and the path.
         reason: String,
+    },
+    /// The run never had one, because whoever was to start it was killed before. It is as good as not asked for.
+    NeverSpawned {
+        /// Which run.
+        run: RunId,
     },
     /// The run said something on its IPC channel.
     Message {

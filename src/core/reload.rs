@@ -423,5 +423,6 @@ fn ended(exit: Exit) -> String {
             let name = signal.name();
             format!("the new process was ended by {name} before it was ready")
         }
+        Exit::Unknown => "the new process ended before it was ready".to_owned(),
     }
 }

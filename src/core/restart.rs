@@ -13,7 +13,9 @@ impl Process {
     pub(super) fn ended(&mut self, cx: &mut Step<'_>, exit: Exit) {
         let code = exit.recorded_code();
         let policy = &self.rules.restart;
-        let rests = !policy.automatic || policy.stop_codes.contains(&code);
+        // Of an unknown end nobody knows that it was one to rest after.
+        let is_known = exit != Exit::Unknown;
+        let rests = !policy.automatic || (is_known && policy.stop_codes.contains(&code));
         let restarts_max = policy.restarts_max;
         self.state = State::Stopped;
         self.note_exit(cx, exit);
@@ -86,6 +88,7 @@ impl Process {
         let signal = match exit {
             Exit::Code(_) => "SIGINT".to_owned(),
             Exit::Signal(signal) => signal.name(),
+            Exit::Unknown => "unknown".to_owned(),
         };
         let code = exit.recorded_code();
         cx.out.push(Effect::Log {

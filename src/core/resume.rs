@@ -140,14 +140,8 @@ impl Supervisor {
             return;
         };
         match process.state {
-            State::Spawning { run, then } if fate(run) == Fate::Unknown => {
-                self.rest.primary.gone(now, run, out);
-                // The wish for it got lost, and so did the wish for its end.
-                if then.is_none_or(|then| then == super::Then::Start) && !self.rest.is_killing {
-                    self.step_again(now, id, out);
-                } else {
-                    self.step(now, id, Event::SpawnFailed(NOT_STARTED.to_owned()), out);
-                }
+            State::Spawning { run, .. } if fate(run) == Fate::Unknown => {
+                self.never_spawned(now, run, out);
             }
             State::Stopping { run, .. } => out.extend(process.unheard(&self.config, run, fate)),
             State::Stopped
@@ -163,6 +157,26 @@ impl Supervisor {
             && let Some(file) = process.pid_file_effect()
         {
             out.push(file);
+        }
+    }
+
+    /// The wish for a run got lost, and so did a wish for its end. One that is not listed is not begun again: the reload that
+    /// wanted it is told.
+    pub(super) fn never_spawned(&mut self, now: Now, run: RunId, out: &mut Vec<Effect>) {
+        let id = self.fleet.of_run(run);
+        let is_wanted = |process: &super::Process| {
+            let State::Spawning { then, .. } = process.state else {
+                return false;
+            };
+            then.is_none_or(|then| then == super::Then::Start)
+        };
+        let wanted = id.filter(|id| self.fleet.get(*id).is_some_and(is_wanted));
+        match wanted.filter(|_| !self.rest.is_killing) {
+            Some(id) => {
+                self.rest.primary.gone(now, run, out);
+                self.step_again(now, id, out);
+            }
+            None => self.report(now, run, Event::SpawnFailed(NOT_STARTED.to_owned()), out),
         }
     }
 
@@ -187,7 +201,7 @@ impl Supervisor {
 }
 
 /// What came of a run that nobody asked the keeper for.
-const NOT_STARTED: &str = "the daemon ended before it could be started";
+const NOT_STARTED: &str = "who was to start it ended before";
 
 impl super::Process {
     /// What it was to be told and was not, when it is to end.

@@ -138,6 +138,7 @@ impl Supervisor {
             Input::SpawnFailed { run, reason } => {
                 self.report(now, run, Event::SpawnFailed(reason), &mut out);
             }
+            Input::NeverSpawned { run } => self.never_spawned(now, run, &mut out),
             Input::Message { run, message } => self.message(now, run, &message, &mut out),
             Input::Exited { run, exit } => self.report(now, run, Event::Exited(exit), &mut out),
             Input::Drained { run } => self.report(now, run, Event::Drained, &mut out),

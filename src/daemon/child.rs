@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use super::ends::{OurEnds, Share, TO_IPC, TO_STDIN};
 use super::inbox::Inbox;
 use super::lines::{Chunk, RunLog, Stream};
+use super::mirror::Held;
 use super::outgoing::{End, Outgoing, OutgoingError};
 use super::readiness::{is_passing, read_now, readable};
 use super::runs::Prepared;
@@ -144,10 +145,10 @@ pub(crate) struct Run {
     log_prefix: String,
     pub(super) state: Rc<ChildState>,
     pub(super) reports: mpsc::Sender<ChildReport>,
-    pub(super) stdin: Option<AsyncFd<Rc<OwnedFd>>>,
-    out: Option<AsyncFd<OwnedFd>>,
-    err: Option<AsyncFd<OwnedFd>>,
-    pub(super) ipc: Option<AsyncFd<Rc<OwnedFd>>>,
+    pub(super) stdin: Option<AsyncFd<Held>>,
+    out: Option<AsyncFd<Held>>,
+    err: Option<AsyncFd<Held>>,
+    pub(super) ipc: Option<AsyncFd<Held>>,
     pub(super) decoder: ipc::Decoder,
     /// Descriptors that came and whose line has not been seen yet.
     pub(super) handles: Vec<OwnedFd>,
@@ -215,7 +216,9 @@ impl Run {
             to_ipc,
             share,
         } = ends;
-        let (stdin, ipc) = (stdin.map(Rc::new), ipc.map(Rc::new));
+        // What cannot be had a second time is lost with the daemon, if that is killed.
+        let copy = |fd: Option<Held>| fd.and_then(|fd| fd.try_clone().ok());
+        let (inbox, to_stdin, to_ipc) = (copy(inbox), copy(to_stdin), copy(to_ipc));
         let (said, leftover) = match leftover {
             Some(leftover) if leftover.source == Source::Ipc => (Some(leftover), None),
             other => (None, other),
@@ -233,9 +236,7 @@ impl Run {
             inbox: RefCell::new(inbox),
             wake: Notify::default(),
         });
-        let watched = |fd: Option<OwnedFd>| fd.map(|fd| watch(fd, Interest::READABLE)).transpose();
-        let shared_watched =
-            |fd: Option<Rc<OwnedFd>>, interest| fd.map(|fd| watch(fd, interest)).transpose();
+        let watched = |fd: Option<Held>, interest| fd.map(|fd| watch(fd, interest)).transpose();
         let child = Child {
             state: Rc::clone(&state),
         };
@@ -246,10 +247,10 @@ impl Run {
             log_prefix,
             state,
             reports: reports.clone(),
-            stdin: shared_watched(stdin, Interest::WRITABLE)?,
-            out: watched(out)?,
-            err: watched(err)?,
-            ipc: shared_watched(ipc, Interest::READABLE | Interest::WRITABLE)?,
+            stdin: watched(stdin, Interest::WRITABLE)?,
+            out: watched(out, Interest::READABLE)?,
+            err: watched(err, Interest::READABLE)?,
+            ipc: watched(ipc, Interest::READABLE | Interest::WRITABLE)?,
             decoder,
             handles: Vec::new(),
             _share: share,
@@ -301,7 +302,7 @@ impl Run {
 
     /// Cancel-safe: readiness that was not acted upon is seen again.
     async fn woken(&self) -> Woke {
-        async fn writable(fd: Option<&AsyncFd<Rc<OwnedFd>>>, outgoing: &RefCell<Outgoing>) {
+        async fn writable(fd: Option<&AsyncFd<Held>>, outgoing: &RefCell<Outgoing>) {
             let is_waiting = outgoing.borrow().is_sendable();
             match fd {
                 Some(fd) if is_waiting => drop(fd.writable().await),

@@ -10,6 +10,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::pipe2;
 
 use super::inbox;
+use super::mirror::Held;
 use crate::model::{PmId, RunId};
 
 /// What stdout and stderr may hold before the app's write waits: a burst costs neither the app nor the other apps anything.
@@ -32,15 +33,15 @@ pub(crate) type TheirEnds = [OwnedFd; 4];
 /// The daemon's side of a run's descriptors.
 #[derive(Debug)]
 pub(crate) struct OurEnds {
-    pub(super) stdin: Option<OwnedFd>,
-    pub(super) out: Option<OwnedFd>,
-    pub(super) err: Option<OwnedFd>,
-    pub(super) ipc: Option<OwnedFd>,
+    pub(super) stdin: Option<Held>,
+    pub(super) out: Option<Held>,
+    pub(super) err: Option<Held>,
+    pub(super) ipc: Option<Held>,
     /// What the app has said and nobody has acted upon.
-    pub(super) inbox: Option<OwnedFd>,
+    pub(super) inbox: Option<Held>,
     /// What waits for the app, if an earlier daemon left any.
-    pub(super) to_stdin: Option<OwnedFd>,
-    pub(super) to_ipc: Option<OwnedFd>,
+    pub(super) to_stdin: Option<Held>,
+    pub(super) to_ipc: Option<Held>,
     /// Given back when the pipes are closed.
     pub(super) share: Share,
 }
@@ -87,11 +88,11 @@ impl EndsMaker {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         let ours = OurEnds {
-            stdin: Some(stdin_write),
-            out: Some(out_read),
-            err: Some(err_read),
-            ipc: Some(ipc_ours),
-            inbox: Some(inbox::new_file()?),
+            stdin: Some(stdin_write.into()),
+            out: Some(out_read.into()),
+            err: Some(err_read.into()),
+            ipc: Some(ipc_ours.into()),
+            inbox: Some(inbox::new_file()?.into()),
             to_stdin: None,
             to_ipc: None,
             share,
@@ -100,7 +101,7 @@ impl EndsMaker {
     }
 
     /// The descriptors of a run that an earlier daemon began, as far as they were stored. `take` gives what is under a key.
-    pub(crate) fn restore(&self, mut take: impl FnMut(&str) -> Option<OwnedFd>) -> OurEnds {
+    pub(crate) fn restore(&self, mut take: impl FnMut(&str) -> Option<Held>) -> OurEnds {
         let [stdin, out, err, ipc, inbox] = NAMES.map(&mut take);
         let [to_stdin, to_ipc] = [TO_STDIN, TO_IPC].map(&mut take);
         let large = [&out, &err].into_iter().flatten().filter(|pipe| {
@@ -126,13 +127,12 @@ impl EndsMaker {
 }
 
 impl OurEnds {
-    /// Copies under their keys, for the keeper.
-    pub(crate) fn copies(&self, prefix: &str) -> io::Result<Vec<(String, OwnedFd)>> {
+    /// All of them under their keys, for the keeper.
+    pub(crate) fn held(&self, prefix: &str) -> Vec<(String, Held)> {
         let all = [&self.stdin, &self.out, &self.err, &self.ipc, &self.inbox];
         let named = NAMES.into_iter().zip(all);
         named
-            .filter_map(|(name, fd)| Some((format!("{prefix}{name}"), fd.as_ref()?)))
-            .map(|(key, fd)| Ok((key, fd.try_clone()?)))
+            .filter_map(|(name, fd)| Some((format!("{prefix}{name}"), fd.clone()?)))
             .collect()
     }
 }

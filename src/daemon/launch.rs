@@ -45,13 +45,12 @@ pub(crate) enum LaunchError {
 }
 
 impl Launcher {
-    /// The keeper's side of a plan. `fds` are stdin, stdout, stderr and the channel; `keep` is what it stores for another daemon.
+    /// The keeper's side of a plan. `fds` are stdin, stdout, stderr and the channel. What goes with it is the link's business.
     pub(crate) fn spawn(
         &self,
         run: u64,
         plan: &SpawnPlan,
         fds: [OwnedFd; 4],
-        keep: Vec<(String, OwnedFd)>,
     ) -> Result<Spawn, LaunchError> {
         let text = |text: &str| {
             CString::new(text).map_err(|error| LaunchError::Nul(plan.script.clone(), error))
@@ -115,7 +114,8 @@ impl Launcher {
                 umask: plan.umask,
             },
             fds: fds.map(Some).into(),
-            keep,
+            keep: Vec::new(),
+            witness: None,
         })
     }
 

@@ -8,6 +8,7 @@ mod child;
 mod dates;
 mod declare;
 mod ends;
+mod estate;
 mod inbox;
 mod journal;
 mod last_words;
@@ -18,6 +19,7 @@ mod logs;
 mod machine;
 mod memory;
 mod methods;
+mod mirror;
 mod outbox;
 mod outgoing;
 mod perform;
@@ -43,7 +45,6 @@ mod watch;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -53,6 +54,7 @@ use tokio::sync::mpsc;
 use tokio::sync::watch as latest;
 use tokio::task::{JoinSet, LocalSet};
 
+use self::estate::Estate;
 use self::link::{Link, LinkError};
 use self::pilot::{Ears, Farewell, Pilot};
 use self::recovery::Hello;
@@ -63,7 +65,7 @@ use self::start::Setup;
 use crate::host::paths::{Address, COMPATIBLE_VERSION, Home};
 use crate::host::spawn::OpenFiles;
 use crate::host::{HostError, listen, process, signal};
-use crate::keeper::proto::{ProtoError, Request};
+use crate::keeper::proto::{Inheritance, ProtoError, Request};
 use crate::model::BusEvent;
 
 /// How long peers have to take what they are still owed when the daemon ends.
@@ -91,25 +93,30 @@ enum DaemonError {
     Loop(#[from] std::io::Error),
 }
 
-/// Runs the daemon of `home` until it is told to end; `keeper` is the socket to its parent.
+/// Runs the daemon of `home` until it is told to end; `keeper` is what it has from its parent.
 ///
 /// Says on `PM2_READY_FD` and `NODE_CHANNEL_FD`, as far as they are there, that both sockets are served, or why not.
 /// Contract: called before the process has a second thread or opened anything itself.
 #[must_use]
-pub fn run(home: &Path, keeper: OwnedFd) -> ExitCode {
+pub fn run(home: &Path, keeper: Inheritance) -> ExitCode {
     let mut ready = start::ready_files();
     // A log that may not grow any more is an error of its write, as a full disk is, and not our end.
     signal::ignore(&[nix::libc::SIGXFSZ]);
     process::keep_heap_small();
-    // Seven descriptors an app, nine if it does not read what it is sent; apps themselves are started by the keeper, with the limit the user gave.
-    let _already_raised = OpenFiles::raise();
+    // Eight descriptors an app, twelve if it does not read what it is sent; apps themselves are started by the keeper, with the limit the user gave.
+    let open_files = OpenFiles::raise();
     let started = Home::new(home, &|name| std::env::var_os(name)).map_err(DaemonError::from);
     let started = started.and_then(|home| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let tasks = LocalSet::new();
-        runtime.block_on(tasks.run_until(serve(Setup::new(home), keeper, &mut ready)))
+        let (estate, channel) = Estate::new(home.clone(), keeper, open_files);
+        let served = async {
+            let link = Link::new(channel, estate)?;
+            serve(Setup::new(home), link, &mut ready).await
+        };
+        runtime.block_on(tasks.run_until(served))
     });
     match started {
         Ok(code) => code,
@@ -126,10 +133,9 @@ pub fn run(home: &Path, keeper: OwnedFd) -> ExitCode {
 
 async fn serve(
     setup: Setup,
-    keeper: OwnedFd,
+    mut link: Link,
     ready: &mut Vec<File>,
 ) -> Result<ExitCode, DaemonError> {
-    let mut link = Link::new(keeper)?;
     let hello = tokio::time::timeout(HELLO_MAX, Hello::receive(&mut link)).await;
     let mut hello = hello.map_err(|_| DaemonError::Silence)??;
     let (records, frozen) = hello.records(&mut link)?;
@@ -171,7 +177,7 @@ async fn serve(
         commands: commands_out,
         reports: reports_out,
     };
-    let Some(farewell) = pilot.run(ears).await else {
+    let Some(farewell) = pilot.run(ears).await? else {
         // Everything stays as it is, for who comes next.
         pilot.link.flush().await?;
         return Ok(ExitCode::SUCCESS);
@@ -184,16 +190,11 @@ async fn serve(
     }
     leave(&shared, &closing, tasks, &home).await;
     say_goodbye(&farewell);
-    quit(pilot.link, &farewell).await
-}
-
-/// Tells the keeper that this was the end, if there is one to tell.
-async fn quit(mut link: Link, farewell: &Farewell) -> Result<ExitCode, DaemonError> {
-    if farewell.is_orphaned {
-        return Ok(ExitCode::FAILURE);
+    pilot.link.send(Request::Quit)?;
+    if pilot.link.flush().await.is_err() {
+        // Nobody is left to do it.
+        let _gone = std::fs::remove_file(&home.pid_file);
     }
-    link.send(Request::Quit)?;
-    link.flush().await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -219,15 +220,13 @@ fn bind(
     hello: &mut Hello,
     link: &mut Link,
 ) -> Result<Listener, DaemonError> {
-    if let Some(stored) = hello.take(key)
+    if let Some(stored) = hello.copy(key)?
         && let Some(listener) = listen::adopt(stored, address)
     {
         return Ok(Listener::new(listener)?);
     }
     let listener = listen::bind(address)?;
-    let fd = listener.copy()?;
-    let key = key.to_owned();
-    link.send(Request::Store { key, fd })?;
+    link.store(key.to_owned(), listener.copy()?)?;
     if let Address::Unix(path) = address {
         setup.widen(path)?;
     }

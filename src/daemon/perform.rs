@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::ends;
 use super::launch;
@@ -20,12 +19,9 @@ use super::with_causes;
 use crate::core::{Effect, Failure, Input, SpawnMode, SpawnPlan};
 use crate::host::dump;
 use crate::host::files::note;
-use crate::host::tree::{Identity, Mark, Snapshot};
+use crate::host::tree::Mark;
 use crate::keeper::proto::Request;
-use crate::model::{BusEvent, JsonText, LogSpec, Pid, PmId, RunId, Signal, Ticket};
-
-/// How long processes have between the two signals when there is no keeper left to look after them.
-const ABANDON_PAUSE: Duration = Duration::from_millis(1600);
+use crate::model::{BusEvent, JsonText, LogSpec, Pid, PmId, RunId, Ticket};
 
 impl Pilot {
     /// Carries out what one input led to.
@@ -74,9 +70,11 @@ impl Pilot {
                 Effect::Listen { socket, address } => {
                     let result = self.sockets.listen(socket, &address);
                     if let (Ok(_), Ok(fd)) = (&result, self.sockets.copy(socket)) {
-                        let key = sockets::key(socket);
-                        // A key that short is never too long.
-                        let _stored = self.link.send(Request::Store { key, fd });
+                        let stored = self.link.store(sockets::key(socket), fd);
+                        if let Err(error) = stored {
+                            self.journal
+                                .error(&format!("another daemon will lack a socket: {error}"));
+                        }
                     }
                     self.inputs.push_back(Input::Listened { socket, result });
                 }
@@ -143,17 +141,14 @@ impl Pilot {
             .make()
             .map_err(|error| format!("make pipes: {error}"))?;
         let prefix = ends::prefix(id, run);
-        let keep = ours
-            .copies(&prefix)
-            .map_err(|error| format!("copy pipes: {error}"))?;
         let spawn = self
             .launcher
-            .spawn(run.0, plan, theirs, keep)
+            .spawn(run.0, plan, theirs)
             .map_err(|error| error.to_string())?;
         let mark = Mark::of(&spawn.plan.env.iter().map(std::ffi::CString::as_bytes));
         self.link
-            .send(Request::Spawn(Box::new(spawn)))
-            .map_err(|error| error.to_string())?;
+            .spawn(spawn, ours.held(&prefix))
+            .map_err(|error| format!("ask for a process: {error}"))?;
         let prepared = Prepared {
             ends: ours,
             log,
@@ -338,7 +333,6 @@ impl Pilot {
         self.farewell = Some(Farewell {
             sigquit: killing.sigquit,
             is_announced: killing.is_announced,
-            is_orphaned: false,
         });
     }
 
@@ -375,35 +369,6 @@ impl Pilot {
                 "failed to {}; what was saved before is still there",
                 with_causes(&error)
             )),
-        }
-    }
-
-    /// The keeper has gone: nobody reaps or restarts anything any more. End what runs rather than leave it unwatched.
-    pub(super) async fn abandon(&mut self) {
-        let roots: Vec<Identity> = self
-            .runs
-            .values()
-            .filter_map(|record| match &record.stage {
-                Stage::Alive { root, .. } | Stage::Over { root } => Some(*root),
-                Stage::Spawning(_) => None,
-            })
-            .collect();
-        for signal in [Signal::INT, Signal::KILL] {
-            let Ok(snapshot) = Snapshot::take() else {
-                return;
-            };
-            let living: Vec<Identity> =
-                roots.iter().flat_map(|root| snapshot.tree(*root)).collect();
-            if living.is_empty() {
-                return;
-            }
-            for process in living {
-                // It may have ended just now, which is what was wanted.
-                let _gone = process.signal(signal.0);
-            }
-            if signal == Signal::INT {
-                tokio::time::sleep(ABANDON_PAUSE).await;
-            }
         }
     }
 }

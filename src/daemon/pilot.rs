@@ -16,7 +16,7 @@ use super::ends::EndsMaker;
 use super::journal::Journal;
 use super::last_words::LastWords;
 use super::launch::Launcher;
-use super::link::{Link, LinkError};
+use super::link::{Link, LinkError, News};
 use super::logs;
 use super::memory::MemoryWatch;
 use super::methods::{Command, Order, Shape};
@@ -32,7 +32,7 @@ use super::watch::Watches;
 use crate::core::{Call, Input, Supervisor};
 use crate::host::paths::Home;
 use crate::host::usage::Sampler;
-use crate::keeper::proto::{Report, Request};
+use crate::keeper::proto::Request;
 use crate::model::{BusEvent, Pid, PmId, RunId, Ticket, Usage};
 
 /// Inputs taken in one turn. What they ask for is carried out together, above all the look at the process table.
@@ -52,8 +52,6 @@ pub(crate) struct Farewell {
     pub(crate) sigquit: Vec<i32>,
     /// The bus has been told already.
     pub(crate) is_announced: bool,
-    /// The keeper has gone, so nobody could be told to quit.
-    pub(crate) is_orphaned: bool,
 }
 
 /// Owns the core and everything its effects need.
@@ -227,22 +225,14 @@ impl Pilot {
         ));
     }
 
-    /// Runs until the daemon is to end; without a farewell when another one takes over.
-    pub(crate) async fn run(&mut self, mut ears: Ears) -> Option<Farewell> {
+    /// Runs until the daemon is to end; without a farewell when another one takes over. An error is the end of this daemon
+    /// alone: the keeper is there and starts another one.
+    pub(crate) async fn run(&mut self, mut ears: Ears) -> Result<Option<Farewell>, LinkError> {
         let mut keeper = VecDeque::new();
         loop {
-            if let Err(error) = self.wait(&mut ears, &mut keeper).await {
-                self.journal
-                    .error(&format!("{error}; ending all processes"));
-                self.abandon().await;
-                return Some(Farewell {
-                    sigquit: Vec::new(),
-                    is_announced: false,
-                    is_orphaned: true,
-                });
-            }
-            for report in keeper.drain(..) {
-                self.keeper_reports(report);
+            self.wait(&mut ears, &mut keeper).await?;
+            for news in keeper.drain(..) {
+                self.hear_of_keeper(news);
             }
             for _ in 0..INPUTS_PER_TURN {
                 let Ok(report) = ears.reports.try_recv() else {
@@ -258,10 +248,10 @@ impl Pilot {
             }
             self.turn();
             if let Some(farewell) = self.farewell.take() {
-                return Some(farewell);
+                return Ok(Some(farewell));
             }
             if self.is_replaced {
-                return None;
+                return Ok(None);
             }
         }
     }
@@ -270,7 +260,7 @@ impl Pilot {
     async fn wait(
         &mut self,
         ears: &mut Ears,
-        keeper: &mut VecDeque<Report>,
+        keeper: &mut VecDeque<News>,
     ) -> Result<(), LinkError> {
         let pause = self.pause();
         let (mut report, mut command, mut change) = (None, None, None);

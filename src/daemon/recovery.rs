@@ -4,11 +4,13 @@
 //! descriptors are those that the apps' own ends have been connected to all the time.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
 use std::os::fd::OwnedFd;
 
 use super::DaemonError;
 use super::ends;
-use super::link::Link;
+use super::link::{Link, News};
+use super::mirror::Held;
 use super::pilot::Pilot;
 use super::records::{Frozen, KEYS, Records};
 use super::runs::{Prepared, RunRecord, Stage, exit_of};
@@ -20,7 +22,7 @@ use super::stops::How;
 use crate::core::{Fate, Input, Supervisor, ThawError};
 use crate::host::tree::{self, Identity};
 use crate::keeper::proto::{Ended, Report, Request, Running};
-use crate::model::{Exit, LogSpec, Pid, PmId, RunId, Signal};
+use crate::model::{Exit, LogSpec, Pid, PmId, RunId};
 
 /// What a new daemon is told by the keeper, before anything else.
 #[derive(Debug, Default)]
@@ -34,9 +36,9 @@ pub(crate) struct Hello {
     /// Why the executable that was to replace this one did not.
     not_replaced: Option<String>,
     /// What an earlier daemon stored, by key.
-    stored: HashMap<String, OwnedFd>,
+    stored: HashMap<String, Held>,
     /// What came in the same breath as the last of these.
-    early: VecDeque<Report>,
+    early: VecDeque<News>,
     /// What an earlier daemon had read of an app and not finished with.
     leftover: Option<Leftover>,
     /// How far what each run said was taken in, by run.
@@ -50,7 +52,15 @@ impl Hello {
         let mut reports = VecDeque::new();
         loop {
             link.receive(&mut reports).await?;
-            while let Some(report) = reports.pop_front() {
+            while let Some(news) = reports.pop_front() {
+                let report = match news {
+                    News::Report(report) => report,
+                    News::Given { key, fd } => {
+                        hello.stored.insert(key, fd);
+                        continue;
+                    }
+                    News::NeverSpawned { .. } | News::Keeper { .. } | News::Trouble(_) => continue,
+                };
                 match report {
                     Report::Hello {
                         keeper,
@@ -64,7 +74,6 @@ impl Hello {
                         hello.running = running.into_iter().map(|run| (run.run, run)).collect();
                         hello.not_replaced = not_replaced;
                     }
-                    Report::Give { key, fd } => drop(hello.stored.insert(key, fd)),
                     Report::GiveEnd => {
                         hello.early = reports;
                         return Ok(hello);
@@ -75,14 +84,8 @@ impl Hello {
                         hello.exits.insert(ended.run, ended);
                     }
                     Report::Spawned { run, pid } => {
-                        hello.running.insert(
-                            run,
-                            Running {
-                                run,
-                                pid,
-                                signal: 0,
-                            },
-                        );
+                        // The keeper performs what the daemon before had asked for, before it starts us, and then greets us.
+                        debug_assert!(hello.running.contains_key(&run), "{run} {pid}");
                     }
                     _ => {}
                 }
@@ -90,9 +93,14 @@ impl Hello {
         }
     }
 
-    /// Takes one stored descriptor.
-    pub(crate) fn take(&mut self, key: &str) -> Option<OwnedFd> {
+    /// Takes one stored descriptor: a share of it.
+    pub(crate) fn take(&mut self, key: &str) -> Option<Held> {
         self.stored.remove(key)
+    }
+
+    /// The same as a descriptor of its own.
+    pub(crate) fn copy(&mut self, key: &str) -> io::Result<Option<OwnedFd>> {
+        self.take(key).map(|fd| fd.try_clone()).transpose()
     }
 
     /// The records of an earlier daemon, and what they say; new ones are handed to the keeper.
@@ -100,14 +108,14 @@ impl Hello {
         &mut self,
         link: &mut Link,
     ) -> Result<(Records, Option<Frozen>), DaemonError> {
-        let (records, frozen, is_new) = Records::open(KEYS.map(|key| self.take(key)))?;
+        let [one, other] = KEYS.map(|key| self.copy(key));
+        let (records, frozen, is_new) = Records::open([one?, other?])?;
         if let Some(frozen) = &frozen {
             self.heard.clone_from(&frozen.heard);
         }
         for ((key, fd), is_new) in KEYS.into_iter().zip(records.copies()?).zip(is_new) {
             if is_new {
-                let key = key.to_owned();
-                link.send(Request::Store { key, fd })?;
+                link.store(key.to_owned(), fd)?;
             }
         }
         Ok((records, frozen))
@@ -115,12 +123,10 @@ impl Hello {
 
     /// What apps' output is read into; a new one is handed to the keeper.
     pub(crate) fn scratch(&mut self, link: &mut Link) -> Result<Scratch, DaemonError> {
-        let (scratch, leftover, is_new) = Scratch::open(self.take(scratch::KEY))?;
+        let (scratch, leftover, is_new) = Scratch::open(self.copy(scratch::KEY)?)?;
         self.leftover = leftover;
         if is_new {
-            let key = scratch::KEY.to_owned();
-            let fd = scratch.copy()?;
-            link.send(Request::Store { key, fd })?;
+            link.store(scratch::KEY.to_owned(), scratch.copy()?)?;
         }
         Ok(scratch)
     }
@@ -194,8 +200,12 @@ impl Pilot {
             .into_iter()
             .partition(|(key, _)| key.starts_with(sockets::PREFIX));
         hello.stored = others;
-        let sockets: HashMap<String, OwnedFd> = sockets;
-        self.sockets.restore(sockets.into_iter(), &self.reports_in);
+        let sockets: HashMap<String, Held> = sockets;
+        self.sockets.skip_connections();
+        for (key, fd) in sockets {
+            self.sockets
+                .restore(&key, fd.try_clone()?, &self.reports_in);
+        }
         for (id, run) in known {
             self.recover_run(id, run, &mut hello);
         }
@@ -209,8 +219,8 @@ impl Pilot {
             self.end("SIGNAL", None, None);
         }
         self.turn();
-        for report in hello.early {
-            self.keeper_reports(report);
+        for news in hello.early {
+            self.hear_of_keeper(news);
         }
         Ok(())
     }
@@ -317,7 +327,7 @@ impl Pilot {
     /// A process that nobody knows anything of. The keeper never forgets an exit that was not settled, so this is a mistake
     /// somewhere; the process is taken for dead, which at worst starts it anew.
     fn lost(&mut self, run: RunId) {
-        let exit = Exit::Signal(Signal::KILL);
+        let exit = Exit::Unknown;
         self.inputs.push_back(Input::Exited { run, exit });
         self.inputs.push_back(Input::Drained { run });
     }
@@ -327,7 +337,12 @@ impl Pilot {
         let unknown = |run: &u64| !self.runs.contains_key(&RunId(*run));
         let settled: Vec<u64> = hello.exits.keys().copied().filter(unknown).collect();
         let lost = hello.running.values().filter(|one| unknown(&one.run));
-        let lost: Vec<Identity> = lost.filter_map(|one| Identity::of(one.pid)).collect();
+        let lost: Vec<Identity> = lost
+            .map(|one| Identity {
+                pid: one.pid,
+                start: one.start,
+            })
+            .collect();
         if !lost.is_empty() {
             let pids: Vec<i32> = lost.iter().map(|root| root.pid).collect();
             self.journal

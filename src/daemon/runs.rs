@@ -4,6 +4,7 @@ use super::child::{Child, ChildReport, Run};
 use super::ends::{self, OurEnds};
 use super::launch;
 use super::lines::RunLog;
+use super::link::News;
 use super::pilot::Pilot;
 use super::scratch::Leftover;
 use crate::core::Input;
@@ -62,8 +63,36 @@ pub(crate) struct Prepared {
 }
 
 impl Pilot {
-    /// Takes in what the keeper says.
-    pub(super) fn keeper_reports(&mut self, report: Report) {
+    /// Takes in what the keeper says, or what is known of it.
+    pub(super) fn hear_of_keeper(&mut self, news: News) {
+        match news {
+            News::Report(report) => self.keeper_reports(report),
+            News::NeverSpawned { run } => {
+                let run = RunId(run);
+                self.runs.remove(&run);
+                self.inputs.push_back(Input::NeverSpawned { run });
+            }
+            News::Trouble(error) => {
+                let reason = super::with_causes(&error);
+                self.journal
+                    .error(&format!("failed to {reason}; trying again"));
+            }
+            News::Keeper { now, before } if now == before => {
+                self.journal
+                    .log(&format!("the keeper {now} has been updated"));
+            }
+            News::Keeper { now, before } => {
+                let apps = self.link.running();
+                self.journal.error(&format!(
+                    "the keeper {before} was killed; {apps} applications go on with keeper {now}"
+                ));
+            }
+            // A keeper does so once, at the beginning.
+            News::Given { .. } => {}
+        }
+    }
+
+    fn keeper_reports(&mut self, report: Report) {
         match report {
             Report::Spawned { run, pid } => {
                 if let Some(version) = self.attach(RunId(run), pid) {
@@ -94,8 +123,12 @@ impl Pilot {
                 self.journal
                     .error(&format!("the keeper could not store {key}"));
             }
-            // A keeper says these once, at the beginning.
-            Report::Hello { .. } | Report::Give { .. } | Report::GiveEnd => {}
+            // What a keeper says at its beginning, and what only the link takes note of.
+            Report::Hello { .. }
+            | Report::Give { .. }
+            | Report::GiveEnd
+            | Report::Signalled { .. }
+            | Report::Took { .. } => {}
         }
     }
 
@@ -108,7 +141,7 @@ impl Pilot {
     pub(super) fn attach(&mut self, run: RunId, pid: i32) -> Option<Option<Box<str>>> {
         let record = self.runs.get_mut(&run)?;
         // It may have ended already; then the number still names what is left of its session.
-        let root = Identity::of(pid).unwrap_or(Identity {
+        let root = self.link.root(run.0).unwrap_or(Identity {
             pid,
             start: u64::MAX,
         });
@@ -257,7 +290,10 @@ impl Pilot {
         for (name, fd) in spools {
             let key = format!("{prefix}{name}");
             // A key that short is never too long.
-            let _small = self.link.send(Request::Store { key, fd });
+            if let Err(error) = self.link.store(key, fd) {
+                self.journal
+                    .error(&format!("run {run}: cannot keep its messages: {error}"));
+            }
         }
         self.unstored.push(run);
         self.look_at_spools();
@@ -286,8 +322,11 @@ impl Pilot {
     }
 }
 
-pub(super) fn exit_of(status: std::process::ExitStatus) -> Exit {
+pub(super) fn exit_of(status: Option<std::process::ExitStatus>) -> Exit {
     use std::os::unix::process::ExitStatusExt as _;
+    let Some(status) = status else {
+        return Exit::Unknown;
+    };
     match (status.code(), status.signal()) {
         (_, Some(signal)) => Exit::Signal(Signal(signal)),
         (code, None) => Exit::Code(code.unwrap_or(0)),

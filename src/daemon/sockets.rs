@@ -60,28 +60,25 @@ impl Sockets {
         Ok(name)
     }
 
-    /// Goes on with the sockets of an earlier daemon. Whether connections wait at them is reported as if it had been asked.
-    pub(crate) fn restore(
-        &mut self,
-        stored: impl Iterator<Item = (String, OwnedFd)>,
-        reports: &mpsc::Sender<ChildReport>,
-    ) {
-        // Connections of the earlier daemon, which it took with it, had smaller numbers than any of ours.
+    /// Gives no connection the number of one that an earlier daemon took with it.
+    pub(crate) fn skip_connections(&mut self) {
         self.next_connection = Shared::now().wall_ms << 20;
-        for (key, fd) in stored {
-            let number = key.strip_prefix(PREFIX).and_then(|rest| rest.parse().ok());
-            let Some(socket) = number.map(SocketId) else {
-                continue;
-            };
-            let held = Held {
-                path: sockets::path(fd.as_fd()),
-                fd,
-                watch: None,
-                is_starved: false,
-            };
-            self.held.insert(socket, held);
-            self.watch(socket, reports);
-        }
+    }
+
+    /// Goes on with a socket of an earlier daemon. Whether connections wait at it is reported as if it had been asked.
+    pub(crate) fn restore(&mut self, key: &str, fd: OwnedFd, reports: &mpsc::Sender<ChildReport>) {
+        let number = key.strip_prefix(PREFIX).and_then(|rest| rest.parse().ok());
+        let Some(socket) = number.map(SocketId) else {
+            return;
+        };
+        let held = Held {
+            path: sockets::path(fd.as_fd()),
+            fd,
+            watch: None,
+            is_starved: false,
+        };
+        self.held.insert(socket, held);
+        self.watch(socket, reports);
     }
 
     /// Closes a socket; one at a path is removed.

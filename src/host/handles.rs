@@ -4,10 +4,12 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, getsockopt, socketpair};
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::ptr;
 use std::slice;
 
@@ -187,6 +189,28 @@ pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
+/// A pair of sockets for a witness of a spawn ([`super::spawn::Gifts`]): the first to ask, the second to hand out.
+pub fn witness() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        flags,
+    )?)
+}
+
+/// The process that a witness tells of. If there is none, none will ever be: whoever comes later cannot be heard any more, and
+/// does not become a program.
+#[must_use]
+pub fn testimony(witness: &OwnedFd) -> Option<i32> {
+    let mut pid = [0; 4];
+    // What was said before is still heard, and saying it is one act.
+    nix::sys::socket::shutdown(witness.as_raw_fd(), Shutdown::Read).ok()?;
+    let length = nix::unistd::read(witness, &mut pid).ok()?;
+    (length == pid.len()).then(|| i32::from_le_bytes(pid))
+}
+
 /// Who connected to a Unix socket, as of the moment of connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
@@ -211,6 +235,20 @@ pub fn peer(socket: BorrowedFd) -> io::Result<Peer> {
 /// One process, whatever becomes of its number. Readable when it has ended.
 #[derive(Debug)]
 pub struct Pidfd(OwnedFd);
+
+/// `PIDFD_INFO_EXIT`: asks for the exit status (Linux 6.15 and later).
+const INFO_EXIT: u64 = 1 << 3;
+
+/// The first version of the kernel's `struct pidfd_info`; later ones are longer and are cut for those who ask with this length.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    /// Numbers and users.
+    ids: [u32; 11],
+    exit_status: i32,
+}
 
 impl Pidfd {
     /// Opens the process that has this number now. `ESRCH` if there is none.
@@ -242,6 +280,26 @@ impl Pidfd {
         } else {
             Err(io::Error::last_os_error())
         }
+    }
+
+    /// One that an earlier process of ours opened.
+    #[must_use]
+    pub fn of(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// How it ended, of a process that has been reaped, whoever its parent was. `None` before, and where the kernel does not
+    /// say (before Linux 6.15).
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        const GET_INFO: u64 = nix::request_code_readwrite!(0xFF, 11, size_of::<PidfdInfo>());
+        let mut info = PidfdInfo {
+            mask: INFO_EXIT,
+            ..PidfdInfo::default()
+        };
+        // SAFETY: the kernel writes at most the length that is part of the request into a structure of that length.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), GET_INFO as _, &raw mut info) };
+        (result == 0 && info.mask & INFO_EXIT != 0).then(|| ExitStatus::from_raw(info.exit_status))
     }
 
     /// Whether it has ended; a zombie has.

@@ -2,10 +2,19 @@
 
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::slice;
+
+/// A file in memory with this content, to be read from its beginning.
+pub fn file(content: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create("pm2-memory", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file.into())
+}
 
 /// A file in memory, mapped. Whoever has a descriptor of it sees what was written last, also by a process that was killed.
 ///

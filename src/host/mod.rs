@@ -10,6 +10,7 @@
 pub mod dump;
 pub mod families;
 pub mod files;
+pub mod foreign;
 pub mod handles;
 pub mod install;
 pub mod listen;

@@ -23,6 +23,8 @@ pub(super) struct ProcStat {
     pub(super) resident_pages: u64,
     /// It is no process of its own: threads can be asked for by their numbers too.
     pub(super) is_thread: bool,
+    /// Wait status of one that has ended; 0 otherwise, and where we may not know.
+    pub(super) exit_status: i32,
 }
 
 impl ProcStat {
@@ -109,6 +111,8 @@ fn parse(line: &[u8]) -> Option<ProcStat> {
     let resident: i64 = fields.nth(1)?.parse().ok()?;
     // Thirteen of limits, addresses and signals; then the signal its parent gets at its end (38), which threads do not have.
     let is_thread = fields.nth(13) == Some("-1");
+    // The last field (52) of kernels since 3.5.
+    let exit_status = fields.next_back()?.parse().ok()?;
     Some(ProcStat {
         state,
         parent,
@@ -118,6 +122,7 @@ fn parse(line: &[u8]) -> Option<ProcStat> {
         start,
         resident_pages: u64::try_from(resident).unwrap_or(0),
         is_thread,
+        exit_status,
     })
 }
 
@@ -142,6 +147,13 @@ mod tests {
             ),
             (b'S', 7, 8, 9, 110, 4242, 333)
         );
+    }
+
+    #[test]
+    fn the_exit_status_is_the_last_field() {
+        let fields = (3..52).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        let stat = parse(format!("7 (a) Z {fields} 768\n").as_bytes()).unwrap();
+        assert_eq!((stat.exit_status, stat.has_ended()), (768, true));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::poll::PollTimeout;
 pub use nix::poll::{PollFd, PollFlags};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -96,6 +96,34 @@ pub fn close_all_but(kept: &[&OwnedFd]) {
         }
         first = number.saturating_add(1);
     }
+}
+
+/// Becomes another program. What is kept stays open under its number, everything else is closed. Returns only the reason why
+/// nothing has changed.
+pub fn execute(
+    program: &CStr,
+    argv: &[CString],
+    env: &[CString],
+    kept: &[BorrowedFd],
+) -> io::Error {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        let all = list.iter().map(|text| text.as_ptr());
+        all.chain([std::ptr::null()]).collect()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    let mark = |flags| {
+        kept.iter()
+            .try_for_each(|fd| fcntl(fd, FcntlArg::F_SETFD(flags)).map(drop))
+    };
+    let error = mark(FdFlag::empty()).map_or_else(io::Error::from, |()| {
+        // SAFETY: both lists end in null and point to C strings that outlive the call.
+        unsafe {
+            libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr());
+        }
+        io::Error::last_os_error()
+    });
+    let _unlikely = mark(FdFlag::FD_CLOEXEC);
+    error
 }
 
 /// Makes `file` our standard output and error.

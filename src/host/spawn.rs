@@ -89,6 +89,20 @@ impl Stage {
     }
 }
 
+/// What a process gets beside its plan.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Gifts<'a> {
+    /// Entry *n* becomes descriptor *n*; a missing one of the first three is `/dev/null`, a later one is closed.
+    pub fds: &'a [Option<BorrowedFd<'a>>],
+    /// Descriptors that it has under the numbers they have here, all of them past those of `fds`.
+    pub kept: &'a [BorrowedFd<'a>],
+    /// The limit to restore, if the caller raised its own.
+    pub open_files: Option<OpenFiles>,
+    /// A socket that gets the number of the process before it becomes the program. Whoever cannot be told, because the
+    /// other end has been closed or shut, is nobody's process: then it ends, and the program is never executed.
+    pub witness: Option<BorrowedFd<'a>>,
+}
+
 /// A process that did not come to be; nothing of it is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpawnFailure {
@@ -100,23 +114,18 @@ pub struct SpawnFailure {
 
 /// Forks and executes `plan`. When this returns `Ok`, the program has been executed; when it fails, nothing is left.
 ///
-/// The process leads a new session, and has exactly the descriptors given: entry *n* becomes descriptor *n*, a missing
-/// one of the first three is `/dev/null`. Signals have their default effect and none is blocked. `open_files` is the
-/// limit to restore, if the caller raised its own.
+/// The process leads a new session, and has exactly the descriptors given. Signals have their default effect and none is
+/// blocked.
 ///
 /// Waits for the exec, so a program on a network file system delays the caller. Safe in a process with threads: the
 /// child only makes system calls.
-pub fn spawn(
-    plan: &Plan,
-    fds: &[Option<BorrowedFd>],
-    open_files: Option<OpenFiles>,
-) -> Result<i32, SpawnFailure> {
-    if fds.len() > FDS_MAX {
+pub fn spawn(plan: &Plan, gifts: &Gifts) -> Result<i32, SpawnFailure> {
+    if gifts.fds.len() > FDS_MAX {
         return Err(SpawnFailure::new(Stage::Descriptors, Errno::EINVAL));
     }
     let failed = |errno| SpawnFailure::new(Stage::Fork, errno);
     let (verdict, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-    let ready = Prepared::new(plan, fds, open_files, &report);
+    let ready = Prepared::new(plan, gifts, &report);
     let mut before = SigSet::empty();
     // A handler of ours must not run in the child before the dispositions are reset.
     sigprocmask(
@@ -195,6 +204,8 @@ struct Prepared<'a> {
     candidates: Vec<CString>,
     fds: [RawFd; FDS_MAX],
     fd_count: RawFd,
+    kept: Vec<RawFd>,
+    witness: Option<RawFd>,
     open_files: Option<libc::rlimit>,
     report: RawFd,
 }
@@ -202,12 +213,8 @@ struct Prepared<'a> {
 const MISSING: RawFd = -1;
 
 impl<'a> Prepared<'a> {
-    fn new(
-        plan: &'a Plan,
-        given: &[Option<BorrowedFd>],
-        open_files: Option<OpenFiles>,
-        report: &OwnedFd,
-    ) -> Self {
+    fn new(plan: &'a Plan, gifts: &Gifts, report: &OwnedFd) -> Self {
+        let given = gifts.fds;
         let pointers = |list: &[CString]| -> Vec<*const c_char> {
             list.iter()
                 .map(|text| text.as_ptr())
@@ -225,7 +232,9 @@ impl<'a> Prepared<'a> {
             candidates: candidates(&plan.program, &plan.env),
             fds,
             fd_count: RawFd::try_from(given.len().max(3)).unwrap_or(3),
-            open_files: open_files.map(|limit| libc::rlimit {
+            kept: gifts.kept.iter().map(AsRawFd::as_raw_fd).collect(),
+            witness: gifts.witness.map(|fd| fd.as_raw_fd()),
+            open_files: gifts.open_files.map(|limit| libc::rlimit {
                 rlim_cur: limit.soft,
                 rlim_max: limit.hard,
             }),
@@ -256,6 +265,7 @@ impl<'a> Prepared<'a> {
     /// application in a folder its user may not reach by itself; groups need the rights that the user change gives up.
     fn prepare_self(&self, report: &mut RawFd) -> Result<(), (Stage, c_int)> {
         reset_dispositions();
+        self.tell_witness().map_err(|errno| (Stage::Fork, errno))?;
         self.arrange_descriptors(report)
             .map_err(|errno| (Stage::Descriptors, errno))?;
         self.enter_session()
@@ -263,6 +273,19 @@ impl<'a> Prepared<'a> {
         self.enter_folder().map_err(|errno| (Stage::Cwd, errno))?;
         self.become_user()
             .map_err(|errno| (Stage::Credentials, errno))
+    }
+
+    fn tell_witness(&self) -> Result<(), c_int> {
+        let Some(witness) = self.witness else {
+            return Ok(());
+        };
+        // SAFETY: system calls; the bytes are a variable of ours.
+        unsafe {
+            let pid = libc::getpid().to_le_bytes();
+            let flags = libc::MSG_NOSIGNAL;
+            let sent = libc::send(witness, pid.as_ptr().cast(), pid.len(), flags);
+            check(c_int::try_from(sent).unwrap_or(-1)).map(drop)
+        }
     }
 
     fn arrange_descriptors(&self, report: &mut RawFd) -> Result<(), c_int> {
@@ -308,6 +331,9 @@ impl<'a> Prepared<'a> {
                 libc::c_uint::MAX,
                 libc::CLOSE_RANGE_CLOEXEC,
             );
+            for kept in &self.kept {
+                check(libc::fcntl(*kept, libc::F_SETFD, 0))?;
+            }
         }
         Ok(())
     }

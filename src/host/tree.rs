@@ -203,15 +203,18 @@ impl Snapshot {
     /// The live processes whose parent has ended before them, but `known` ones, each with the mark that it carries: who has
     /// left both the session and the family of the run that it was started in is found by this.
     ///
-    /// Orphans become children of the keeper, the caller's parent; those of a keeper that has died went to whom that one
-    /// itself was an orphan of.
+    /// Orphans become children of the keeper, which is the caller's parent or, if the caller has started it, the caller's
+    /// child; those of a keeper that has died went to whom that one itself was an orphan of.
     #[must_use]
     pub fn marked_orphans(&self, known: &HashSet<i32>) -> Vec<(Identity, Mark)> {
         let parent = |pid| self.find(pid).map(|entry| entry.stat.parent);
         let keeper = parent(own_pid());
         let beyond = keeper.and_then(parent);
         let mut found = Vec::new();
-        for adopter in keeper.into_iter().chain(beyond.filter(|pid| *pid > 0)) {
+        let heirs = self.matching(&self.by_parent, |stat| stat.parent, own_pid());
+        let heirs = heirs.map(|entry| entry.pid);
+        let adopters = keeper.into_iter().chain(beyond.filter(|pid| *pid > 0));
+        for adopter in adopters.chain(heirs) {
             for entry in self.matching(&self.by_parent, |stat| stat.parent, adopter) {
                 let pid = entry.pid;
                 let is_known = known.contains(&pid) || pid == own_pid() || Some(pid) == keeper;

@@ -102,6 +102,12 @@ impl Channel {
         self.unsent_bytes
     }
 
+    /// Whether nothing is half read and nothing waits to be sent: another process can go on with the socket.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.unsent.is_empty() && self.arrived.is_empty() && self.parsed == self.unparsed.len()
+    }
+
     /// The next message, reading as needed.
     pub fn receive<M: Message>(&mut self) -> Result<Received<M>, ProtoError> {
         loop {
@@ -236,15 +242,16 @@ mod tests {
             plan: plan.clone(),
             fds: vec![None, Some(descriptor())],
             keep: vec![("k".to_owned(), descriptor())],
+            witness: Some(descriptor()),
         };
         let arrived = pass(Request::Spawn(Box::new(spawn)));
         assert!(arrived.contains(&format!("{plan:?}")), "{arrived}");
         assert!(arrived.contains("fds: [None, Some(OwnedFd"), "{arrived}");
+        assert!(arrived.contains("witness: Some("), "{arrived}");
         for request in [
             Request::Hello { version: 7 },
             Request::Ready,
             Request::Signal { run: 1, signal: 15 },
-            Request::SignalGroup { run: 2, signal: 9 },
             Request::Discard {
                 key: "proc/0/stdout".to_owned(),
             },
@@ -274,7 +281,7 @@ mod tests {
         let ended = Ended {
             run: 3,
             pid: 4,
-            status: std::process::ExitStatus::from_raw(9),
+            status: Some(std::process::ExitStatus::from_raw(9)),
         };
         let failure = SpawnFailure {
             stage: Stage::Cwd,
@@ -288,6 +295,7 @@ mod tests {
                 running: vec![Running {
                     run: 6,
                     pid: 7,
+                    start: 8,
                     signal: 15,
                 }],
                 not_replaced: Some("no".to_owned()),
@@ -296,6 +304,15 @@ mod tests {
             Report::Spawned { run: 1, pid: 2 },
             Report::SpawnFailed { run: 1, failure },
             Report::Exited(ended),
+            Report::Exited(Ended {
+                status: None,
+                ..ended
+            }),
+            Report::Signalled { run: 1, signal: 15 },
+            Report::Took {
+                version: 3,
+                keeper: 4,
+            },
             Report::Shutdown,
             Report::ReloadLogs,
             Report::StoreRefused {

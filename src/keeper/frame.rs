@@ -121,6 +121,14 @@ impl<'a> Reader<'a> {
         self.bytes().map(u64::from_le_bytes)
     }
 
+    pub(super) fn flag(&mut self) -> Option<bool> {
+        match self.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
     pub(super) fn text(&mut self) -> Option<&'a [u8]> {
         let length = self.u32()? as usize;
         let (head, rest) = self.rest.split_at_checked(length)?;

@@ -1,10 +1,13 @@
-//! How a keeper comes to be: alone on its home, detached, with its log, its pid file and someone to tell when it is up.
+//! How a keeper comes to be: alone on its home, detached, with its log, its pid file and someone to tell when it is up. Or as
+//! the one that follows a keeper: then the home is locked already, and there is a record of what is to be taken over.
 
+use super::handover::{self, HANDOVER_VARIABLE, Handover};
 use crate::host::files::{FileLock, note, open_to_write};
 use crate::host::paths::Home;
+use crate::host::spawn::Plan;
 use crate::host::{HostError, process};
 use nix::fcntl::OFlag;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,12 +27,17 @@ const TIE_VARIABLE: &str = "PM2_TIE_FD";
 /// Names the daemon's end of the socketpair.
 const KEEPER_VARIABLE: &str = "PM2_KEEPER_FD";
 
+/// Names the daemon's share of the home's lock.
+const LOCK_VARIABLE: &str = "PM2_LOCK_FD";
+
 /// Meant for who reads them at our start, and wrong for everyone later.
-const PRIVATE_VARIABLES: [&str; 5] = [
+pub const PRIVATE_VARIABLES: [&str; 7] = [
     READY_VARIABLE,
     CHANNEL_VARIABLE,
     TIE_VARIABLE,
     KEEPER_VARIABLE,
+    LOCK_VARIABLE,
+    HANDOVER_VARIABLE,
     "NODE_CHANNEL_SERIALIZATION_MODE",
 ];
 
@@ -57,15 +65,24 @@ pub(super) enum NotLaunched {
 }
 
 /// Takes the home's lock, detaches unless tied, and redirects everything. On failure the client has been told why.
-pub(super) fn launch(root: &Path) -> Result<Launched, NotLaunched> {
+///
+/// Where a keeper was before, this one stands where that one stood; the record says what else there is to take over.
+pub(super) fn launch(root: &Path) -> Result<(Launched, Option<Handover>), NotLaunched> {
+    if let Some(number) = number(HANDOVER_VARIABLE) {
+        return succeed(root, number).map(|(launched, left)| (launched, Some(left)));
+    }
     let (mut ready, tie) = inherit();
-    match prepare(root, tie.is_some()) {
-        Ok((home, lock)) => Ok(Launched {
-            home,
-            lock,
-            ready,
-            tie,
-        }),
+    let launched = begin(root, tie.is_some()).map(|(home, lock)| (home, lock, tie));
+    match launched {
+        Ok((home, lock, tie)) => {
+            let launched = Launched {
+                home,
+                lock,
+                ready,
+                tie,
+            };
+            Ok((launched, None))
+        }
         Err(NotLaunched::Locked) => {
             ready.fail("locked");
             Err(NotLaunched::Locked)
@@ -77,21 +94,58 @@ pub(super) fn launch(root: &Path) -> Result<Launched, NotLaunched> {
     }
 }
 
-fn prepare(root: &Path, tied: bool) -> Result<(Home, FileLock), NotLaunched> {
-    let root = std::path::absolute(root).map_err(|error| NotLaunched::Failed(error.to_string()))?;
-    let home = Home::new(&root, &|name| std::env::var_os(name))?;
+/// The first keeper of a home.
+fn begin(root: &Path, tied: bool) -> Result<(Home, FileLock), NotLaunched> {
+    let home = home_at(root)?;
     home.create_root()?;
     let lock = FileLock::take(&home.lock)?.ok_or(NotLaunched::Locked)?;
     home.create()?;
     if !tied {
         process::detach().map_err(|error| file_error("fork for", &home.root, error))?;
     }
+    settle_in(&home)?;
+    Ok((home, lock))
+}
+
+/// One that follows another: the home is locked, and whoever started this one waits for nothing.
+fn succeed(root: &Path, record: i32) -> Result<(Launched, Handover), NotLaunched> {
+    let failed = |error: std::io::Error| {
+        NotLaunched::Failed(format!(
+            "failed to take over from the keeper before: {error}"
+        ))
+    };
+    let lost = || failed(std::io::ErrorKind::NotFound.into());
+    let file = process::inherited(record).ok_or_else(lost)?;
+    let left = handover::read(file).map_err(failed)?;
+    let lock = process::inherited(left.lock).ok_or_else(lost)?;
+    let tie = left
+        .tie
+        .map(|number| process::inherited(number).ok_or_else(lost));
+    let tie = tie.transpose()?;
+    let home = home_at(root)?;
+    settle_in(&home)?;
+    let launched = Launched {
+        home,
+        lock: FileLock::share(lock),
+        ready: Ready::default(),
+        tie,
+    };
+    Ok((launched, left))
+}
+
+fn home_at(root: &Path) -> Result<Home, NotLaunched> {
+    let root = std::path::absolute(root).map_err(|error| NotLaunched::Failed(error.to_string()))?;
+    Ok(Home::new(&root, &|name| std::env::var_os(name))?)
+}
+
+/// Makes this process what a keeper is.
+fn settle_in(home: &Home) -> Result<(), NotLaunched> {
     process::lead_session();
     let null =
         File::open("/dev/null").map_err(|e| file_error("open", Path::new("/dev/null"), e))?;
     let no_input = process::redirect_input(null.as_fd());
     no_input.map_err(|error| file_error("use", Path::new("/dev/null"), error))?;
-    open_log(&home)?;
+    open_log(home)?;
     std::env::set_current_dir("/").map_err(|error| file_error("enter", Path::new("/"), error))?;
     process::adopt_orphans().map_err(|error| file_error("adopt orphans for", &home.root, error))?;
     let pid = std::process::id().to_string();
@@ -99,7 +153,7 @@ fn prepare(root: &Path, tied: bool) -> Result<(Home, FileLock), NotLaunched> {
     if let Ok(title) = CString::new(home.title.as_bytes()) {
         process::set_name(&title);
     }
-    Ok((home, lock))
+    Ok(())
 }
 
 /// Opens the log anew, for us and for daemons to come; after a rotation the old file is let go.
@@ -176,10 +230,10 @@ impl Ready {
 }
 
 /// The environment of a daemon: `given`, or ours if that is empty, without what was meant for us, and with what is meant for
-/// it. Descriptor 3 is the keeper, 4 the one that waits for the ready line.
-pub(super) fn daemon_environment(
+/// it, under these names.
+pub(super) fn environment(
     home: &Home,
-    ready_variable: Option<&str>,
+    descriptors: &[(&str, i32)],
     given: &[CString],
 ) -> Vec<CString> {
     let ours: Vec<(OsString, OsString)> = if given.is_empty() {
@@ -198,12 +252,12 @@ pub(super) fn daemon_environment(
     let ours = ours.into_iter().filter(|(name, _)| {
         name != "PM2_HOME" && PRIVATE_VARIABLES.iter().all(|private| name != private)
     });
-    let mut added: Vec<(OsString, OsString)> = vec![
-        ("PM2_HOME".into(), home.root.clone().into_os_string()),
-        (KEEPER_VARIABLE.into(), "3".into()),
-    ];
-    added.extend(ready_variable.map(|variable| (variable.into(), "4".into())));
+    let root = ("PM2_HOME".into(), home.root.clone().into_os_string());
+    let added = descriptors
+        .iter()
+        .map(|(name, number)| (name.into(), number.to_string().into()));
     let entries = ours
+        .chain([root])
         .chain(added)
         .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
     entries
@@ -211,10 +265,48 @@ pub(super) fn daemon_environment(
         .collect()
 }
 
-/// The daemon's end of the channel, in a process that a keeper started.
+/// How the keeper that follows one is started: from its own executable or another one, with the environment given, or ours if
+/// that is empty. It finds the record at this descriptor.
 #[must_use]
-pub fn keeper_fd() -> Option<OwnedFd> {
-    process::inherited(number(KEEPER_VARIABLE)?)
+pub fn next_keeper(home: &Home, program: &CStr, env: &[CString], record: i32) -> Plan {
+    let root = CString::new(home.root.as_os_str().as_bytes()).unwrap_or_default();
+    Plan {
+        program: program.to_owned(),
+        argv: vec![c"pm2".to_owned(), c"__keeper".to_owned(), root],
+        env: environment(home, &[(HANDOVER_VARIABLE, record)], env),
+        ..Plan::default()
+    }
+}
+
+/// The numbers of what a daemon inherits.
+pub(super) fn daemon_descriptors(ready: Option<&'static str>) -> Vec<(&'static str, i32)> {
+    let always = [(KEEPER_VARIABLE, 3), (LOCK_VARIABLE, 5), (TIE_VARIABLE, 6)];
+    let ready = ready.map(|variable| (variable, 4));
+    always.into_iter().chain(ready).collect()
+}
+
+/// What a daemon has from its keeper.
+#[derive(Debug)]
+pub struct Inheritance {
+    /// Its end of the channel.
+    pub channel: OwnedFd,
+    /// A share of the home's lock, so that no second keeper starts while the daemon lives.
+    pub lock: OwnedFd,
+    /// In no-daemon mode, what the keeper is tied to: for the next keeper.
+    pub tie: Option<OwnedFd>,
+}
+
+/// What this process has from a keeper, if one started it as a daemon.
+///
+/// Contract: once, at the start of the process.
+#[must_use]
+pub fn inheritance() -> Option<Inheritance> {
+    let one = |variable| process::inherited(number(variable)?);
+    Some(Inheritance {
+        channel: one(KEEPER_VARIABLE)?,
+        lock: one(LOCK_VARIABLE)?,
+        tie: one(TIE_VARIABLE),
+    })
 }
 
 /// Owns the descriptors our variables name and closes all others.

@@ -1,22 +1,26 @@
 //! The process so small that it cannot fail: parent of every application, holder of descriptors, starter of daemons.
 //!
 //! **Invariant:** no tokio, no JSON, no socket of its own, nothing that grows with time. An application's exit is reported
-//! exactly once, and only the keeper's own, not yet reaped children are ever signalled.
+//! exactly once. Signalled by number are only the keeper's own, not yet reaped children; those of a keeper before it only by
+//! descriptor.
 
 mod channel;
 mod children;
+mod ending;
 mod frame;
+mod handover;
 mod launch;
 pub mod proto;
 mod serving;
 mod store;
+mod succession;
 
-pub use launch::keeper_fd;
+pub use launch::inheritance;
 
 use crate::host::handles;
 use crate::host::process::{self, PollFd, PollFlags};
 use crate::host::signal::{self, Queue};
-use crate::host::spawn::{self, OpenFiles, SpawnFailure, Stage};
+use crate::host::spawn::{self, Gifts, OpenFiles, SpawnFailure, Stage};
 use children::{Children, KILL};
 use launch::{Launched, NotLaunched, log};
 use nix::libc;
@@ -25,7 +29,7 @@ use serving::{Daemon, Program};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use store::Store;
 
@@ -37,21 +41,6 @@ const UNSENT_MAX: usize = 256 << 10;
 
 /// A daemon that has closed its channel, or said that it will exit, has this long to be gone.
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
-
-/// After this long at the end we leave without applications that even SIGKILL does not end (a disk that hangs).
-const REAP_LIMIT: Duration = Duration::from_secs(2);
-
-/// So many crashes are followed by another daemon at once: whoever kills daemons, applications should not notice.
-const CRASHES_FREE: u32 = 5;
-
-/// A daemon makes up for one crash by living this long, so only daemons that crash in a loop are kept waiting.
-const CRASH_FORGIVEN: Duration = Duration::from_millis(50);
-
-/// The first pause before another daemon is started, doubled for each further crash.
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-
-/// The longest pause.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// Exits kept for daemons that do not settle them. A daemon in order settles each at once, so only a daemon that hangs while
 /// this many applications end would lose any: the oldest.
@@ -67,7 +56,11 @@ pub fn run(root: &Path) -> ExitCode {
             log(&reason);
             ExitCode::FAILURE
         }
-        Ok(launched) => Keeper::new(launched)
+        Ok((launched, left)) => Keeper::new(launched)
+            .and_then(|keeper| match left {
+                Some(left) => keeper.take_over(left),
+                None => Ok(keeper),
+            })
             .and_then(|mut keeper| keeper.serve())
             .unwrap_or_else(|error| {
                 log(&format!("the keeper ends: {error}"));
@@ -84,7 +77,7 @@ struct Keeper {
     /// What applications and daemons get back, if we raised our own.
     open_files: Option<OpenFiles>,
     children: Children,
-    store: Store,
+    store: Store<OwnedFd>,
     /// Exits that no daemon has settled, by run.
     unsettled: BTreeMap<u64, Ended>,
     program: Program,
@@ -96,6 +89,10 @@ struct Keeper {
     /// Whether any daemon has ever been up.
     has_served: bool,
     ending: Ending,
+    /// What the daemon's executable speaks, if it has said so.
+    daemon_version: Option<u32>,
+    /// Another executable has come up as the daemon, and ours is still the one before.
+    is_outdated: bool,
 }
 
 /// How near the end is.
@@ -132,12 +129,15 @@ impl Keeper {
             not_replaced: None,
             has_served: false,
             ending: Ending::No,
+            daemon_version: None,
+            is_outdated: false,
         })
     }
 
     /// The loop. Each turn does a bounded amount of work; nothing in it waits but `wait`, and a spawn for its exec.
     fn serve(&mut self) -> std::io::Result<ExitCode> {
-        let mut is_more = false;
+        // What happened before us is not announced to us: everything is looked at once before we sleep.
+        let mut is_more = true;
         loop {
             if self.start_if_due()
                 && let Some(code) = self.daemon_ended(None)
@@ -155,22 +155,21 @@ impl Keeper {
             if let Some(code) = self.reap() {
                 return Ok(code);
             }
+            self.make_way_if_outdated();
         }
     }
 
     /// Sleeps until something happens or is due.
     fn wait(&self, is_more: bool) -> std::io::Result<()> {
-        let mut interests = Vec::with_capacity(3);
-        interests.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
-        interests.extend(
-            self.launched
-                .tie
-                .as_ref()
-                .map(|tie| PollFd::new(tie.as_fd(), PollFlags::POLLIN)),
-        );
+        let mut interests = Vec::with_capacity(5);
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        interests.push(readable(self.signals.as_fd()));
+        interests.extend(self.launched.tie.as_ref().map(|tie| readable(tie.as_fd())));
+        interests.extend(self.children.watch().map(readable));
         let due = match &self.daemon {
             Daemon::Due(at) => Some(*at),
             Daemon::Up(up) => {
+                interests.extend(up.foreign.as_ref().map(|one| readable(one.as_fd())));
                 interests.extend(up.channel.as_ref().map(|channel| {
                     let mut flags = PollFlags::empty();
                     flags.set(PollFlags::POLLOUT, channel.unsent_bytes() > 0);
@@ -293,11 +292,13 @@ impl Keeper {
 
     fn perform(&mut self, request: Request) {
         match request {
-            Request::Hello { .. } => {}
+            Request::Hello { version } => self.daemon_version = Some(version),
             Request::Ready => self.ready(),
             Request::Spawn(spawn) => self.spawn(*spawn),
-            Request::Signal { run, signal } => self.children.signal(run, signal),
-            Request::SignalGroup { run, signal } => self.children.signal_group(run, signal),
+            Request::Signal { run, signal } => {
+                self.children.signal(run, signal);
+                self.report(Report::Signalled { run, signal });
+            }
             Request::Store { key, fd } => self.keep(key, fd),
             Request::Discard { key } => self.store.discard(&key),
             Request::Replace { program, env } => {
@@ -323,7 +324,7 @@ impl Keeper {
     fn ready(&mut self) {
         self.has_served = true;
         self.launched.ready.told();
-        self.program.settle();
+        self.is_outdated |= self.program.settle();
         if let Daemon::Up(up) = &mut self.daemon {
             up.is_ready = true;
             up.deadline = None;
@@ -344,6 +345,7 @@ impl Keeper {
             plan,
             fds,
             keep,
+            witness,
         } = spawn;
         let report = if self.children.has(run) {
             let failure = SpawnFailure {
@@ -356,8 +358,13 @@ impl Keeper {
             for (slot, fd) in borrowed.iter_mut().zip(&fds) {
                 *slot = fd.as_ref().map(AsFd::as_fd);
             }
-            let count = fds.len().min(borrowed.len());
-            match spawn::spawn(&plan, &borrowed[..count], self.open_files) {
+            let gifts = Gifts {
+                fds: &borrowed[..fds.len().min(borrowed.len())],
+                open_files: self.open_files,
+                witness: witness.as_ref().map(AsFd::as_fd),
+                ..Gifts::default()
+            };
+            match spawn::spawn(&plan, &gifts) {
                 Ok(pid) => {
                     self.children.add(run, pid);
                     for (key, fd) in keep {
@@ -369,7 +376,7 @@ impl Keeper {
             }
         };
         // Our copies go before the report: the daemon may look for the end of the application's output.
-        drop((plan, fds));
+        drop((plan, fds, witness));
         self.report(report);
         process::trim_memory();
     }
@@ -382,116 +389,38 @@ impl Keeper {
                 .is_some_and(|deadline| deadline <= Instant::now())
         {
             up.deadline = None;
-            let _gone = signal::send(up.pid, KILL);
+            up.kill(KILL);
         }
     }
 
     /// Takes every exit there is: applications', the daemon's, and those of orphans, which concern nobody.
     fn reap(&mut self) -> Option<ExitCode> {
         while let Some((pid, status)) = process::reap() {
-            if matches!(&self.daemon, Daemon::Up(up) if up.pid == pid) {
+            if matches!(&self.daemon, Daemon::Up(up) if up.pid == pid && up.foreign.is_none()) {
                 if let Some(code) = self.daemon_ended(Some(status)) {
                     return Some(code);
                 }
-            } else if let Some(ended) = self.children.ended(pid, status) {
-                self.unsettled.insert(ended.run, ended);
-                if self.unsettled.len() > UNSETTLED_MAX {
-                    self.unsettled.pop_first();
-                }
-                self.report(Report::Exited(ended));
+            } else if let Some(ended) = self.children.reaped(pid, status) {
+                self.ended(ended);
             }
         }
-        None
-    }
-
-    /// The daemon has gone, or could not be started: what now? An exit code means that we end as well.
-    fn daemon_ended(&mut self, status: Option<ExitStatus>) -> Option<ExitCode> {
-        self.take_last_requests();
-        let was_trial = self.program.is_on_trial();
-        let was = std::mem::replace(&mut self.daemon, Daemon::Due(Instant::now()));
-        let how = status.map_or_else(|| "did not start".to_owned(), |status| status.to_string());
-        if self.ending != Ending::No {
-            self.launched
-                .ready
-                .fail("the daemon was told to end before it was up");
-            return Some(self.finish(ExitCode::SUCCESS));
+        while let Some(ended) = self.children.ended_elsewhere() {
+            self.ended(ended);
         }
-        let (lived, was_ready, words) = match &was {
-            Daemon::Up(up) => {
-                let words = launch::last_words(&self.launched.home, up.log_start);
-                (up.since.elapsed(), up.is_ready, words)
-            }
-            Daemon::Due(_) => (Duration::ZERO, false, None),
-        };
-        if self.program.next_after_end(was_ready) {
-            if was_trial {
-                self.not_replaced =
-                    Some(words.unwrap_or_else(|| format!("it ended at once: {how}")));
-            }
-            log(&format!(
-                "the daemon made way for another executable ({how})"
-            ));
-            return None;
-        }
-        if !self.has_served {
-            self.launched
-                .ready
-                .fail(&words.unwrap_or_else(|| format!("the daemon ended at once: {how}")));
-            return Some(self.finish(ExitCode::FAILURE));
-        }
-        let pause = self.pause_after(lived);
-        log(&format!(
-            "the daemon ended unexpectedly ({how}); {} applications go on, and another daemon starts in {} ms",
-            self.children.len(),
-            pause.as_millis()
-        ));
-        self.daemon = Daemon::Due(Instant::now() + pause);
-        None
-    }
-
-    /// How long to wait after the crash of a daemon that lived this long.
-    fn pause_after(&mut self, lived: Duration) -> Duration {
-        let forgiven = lived.as_millis() / CRASH_FORGIVEN.as_millis();
-        let forgiven = u32::try_from(forgiven).unwrap_or(u32::MAX);
-        self.crashes = self.crashes.saturating_sub(forgiven).saturating_add(1);
-        match self.crashes.checked_sub(CRASHES_FREE + 1) {
-            None => Duration::ZERO,
-            Some(further) => BACKOFF_MAX.min(BACKOFF_FIRST * 2_u32.pow(further.min(8))),
-        }
-    }
-
-    /// What the daemon said before it ended still counts: the next one is told what came of it.
-    fn take_last_requests(&mut self) {
-        while let Daemon::Up(up) = &mut self.daemon
-            && let Some(channel) = &mut up.channel
-            && let Ok(Received::Message(request)) = channel.receive::<Request>()
+        if let Daemon::Up(up) = &self.daemon
+            && let Some(foreign) = up.foreign.as_ref().filter(|one| one.has_ended())
         {
-            self.perform(request);
+            let status = foreign.exit_status();
+            return self.daemon_ended(status);
         }
+        None
     }
 
-    /// Leaves nothing behind: no application, no pid file.
-    fn finish(&mut self, code: ExitCode) -> ExitCode {
-        let limit = Instant::now() + REAP_LIMIT;
-        if self.children.len() > 0 {
-            log(&format!(
-                "{} applications are ended with their keeper",
-                self.children.len()
-            ));
-            self.children.kill_trees();
+    fn ended(&mut self, ended: Ended) {
+        self.unsettled.insert(ended.run, ended);
+        if self.unsettled.len() > UNSETTLED_MAX {
+            self.unsettled.pop_first();
         }
-        while self.children.len() > 0 && Instant::now() < limit {
-            while let Some((pid, status)) = process::reap() {
-                self.children.ended(pid, status);
-            }
-            let mut interests = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-            let left = limit.saturating_duration_since(Instant::now());
-            if self.children.len() > 0 && process::wait(&mut interests, Some(left)).is_err() {
-                break;
-            }
-            while self.signals.next().is_some() {}
-        }
-        launch::remove_pid_file(&self.launched.home);
-        code
+        self.report(Report::Exited(ended));
     }
 }

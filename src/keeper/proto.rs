@@ -13,13 +13,21 @@
 //!    daemon is told of it again.
 //! 4. A daemon that dies is followed by another at once, and no application is touched meanwhile: what the next one needs
 //!    is what was stored, and the lists in `Hello`.
-//! 5. After [`Report::Shutdown`], or whenever it wants to end, the daemon stops its applications, sends [`Request::Quit`]
+//! 5. A keeper that dies is followed by another that the daemon starts: see `handover`. What the daemon hands over is what it
+//!    knows the keeper to hold, so requests whose effect it could not know of are acknowledged: a spawn by its witness, a
+//!    signal by [`Report::Signalled`].
+//! 6. After [`Report::Shutdown`], or whenever it wants to end, the daemon stops its applications, sends [`Request::Quit`]
 //!    and exits. Exiting without `Quit` is a crash: the keeper starts another daemon.
 //!
 //! Run numbers are the daemon's. They must not repeat within the keeper's life: start above those in `Hello`.
 
 pub use super::channel::{Channel, ProtoError, Received};
 pub use super::frame::{Frame, Message, PAYLOAD_MAX, Reader};
+pub use super::handover::{
+    ChildLeft, DaemonLeft, HANDOVER_VARIABLE, HANDOVER_VERSION, Handover, Parcel,
+};
+pub use super::launch::{Inheritance, PRIVATE_VARIABLES, next_keeper};
+pub use super::store::Store;
 
 use crate::host::handles::FDS_MAX;
 use crate::host::spawn::{Plan, SpawnFailure, Stage};
@@ -29,7 +37,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 /// The version of this protocol, in both Hellos. The keeper outlives daemons, so it must be able to say which one it has.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The longest key of a stored descriptor: a Unix socket path with a prefix fits several times.
 pub const KEY_MAX: usize = 512;
@@ -37,9 +45,9 @@ pub const KEY_MAX: usize = 512;
 /// What the daemon asks of the keeper.
 #[derive(Debug)]
 pub enum Request {
-    /// Optional first word of the daemon.
+    /// The first word of the daemon: a keeper is only followed by one of the same version or a later one.
     Hello {
-        /// The daemon's [`VERSION`].
+        /// The [`VERSION`] of its executable.
         version: u32,
     },
     /// Both sockets are bound and served; the ready line comes next.
@@ -49,13 +57,6 @@ pub enum Request {
     /// Signal one child, and only while it has not been reaped.
     Signal {
         /// The run to signal.
-        run: u64,
-        /// Signal number.
-        signal: i32,
-    },
-    /// Signal the process group that a child leads, and only while the child has not been reaped.
-    SignalGroup {
-        /// The run whose group to signal.
         run: u64,
         /// Signal number.
         signal: i32,
@@ -103,6 +104,8 @@ pub struct Spawn {
     /// Descriptors to store under these keys, if there is a process: as with [`Request::Store`], and whether or not the
     /// daemon lives to hear of it. With `fds` at most [`FDS_MAX`].
     pub keep: Vec<(String, OwnedFd)>,
+    /// Gets the number of the process before the program is executed: see [`crate::host::spawn::Gifts`].
+    pub witness: Option<OwnedFd>,
 }
 
 /// What the keeper tells the daemon.
@@ -146,6 +149,20 @@ pub enum Report {
     },
     /// A child has been reaped. Processes it started may still live.
     Exited(Ended),
+    /// A `Signal` has been carried out: sent, unless the run had ended.
+    Signalled {
+        /// The run.
+        run: u64,
+        /// Signal number.
+        signal: i32,
+    },
+    /// Another keeper has taken over: the first frame of one that finds a daemon.
+    Took {
+        /// The keeper's [`VERSION`].
+        version: u32,
+        /// The keeper's pid, which is the one in `pm2.pid`.
+        keeper: i32,
+    },
     /// Stop everything, then `Quit`: someone asked the keeper to end, or the process we are tied to has gone.
     Shutdown,
     /// Reopen log files.
@@ -164,6 +181,8 @@ pub struct Running {
     pub run: u64,
     /// Its process.
     pub pid: i32,
+    /// When that started, in clock ticks since boot: with the number it names the process for good.
+    pub start: u64,
     /// The last signal that a daemon had the keeper send to it; 0 if none.
     pub signal: i32,
 }
@@ -175,8 +194,8 @@ pub struct Ended {
     pub run: u64,
     /// The pid it had; the number may be in use again by now.
     pub pid: i32,
-    /// Exit code or signal.
-    pub status: ExitStatus,
+    /// Exit code or signal. `None` when the process was somebody else's child and the system did not say.
+    pub status: Option<ExitStatus>,
 }
 
 impl Message for Request {
@@ -186,7 +205,6 @@ impl Message for Request {
             Self::Ready => frame.kind(2),
             Self::Spawn(spawn) => spawn.encode(frame.kind(3)),
             Self::Signal { run, signal } => frame.kind(4).u64(run).i32(signal),
-            Self::SignalGroup { run, signal } => frame.kind(5).u64(run).i32(signal),
             Self::Store { key, fd } => {
                 frame.fds.push(fd);
                 frame.kind(6).text(key.as_bytes())
@@ -215,10 +233,6 @@ impl Message for Request {
                 run: reader.u64()?,
                 signal: reader.i32()?,
             },
-            5 => Self::SignalGroup {
-                run: reader.u64()?,
-                signal: reader.i32()?,
-            },
             6 => Self::Store {
                 key: reader.string()?,
                 fd: reader.fds.pop_front()?,
@@ -244,6 +258,7 @@ impl Spawn {
             plan,
             fds,
             keep,
+            witness,
         } = self;
         frame.u64(run).text(plan.program.as_bytes());
         for list in [&plan.argv, &plan.env] {
@@ -274,6 +289,8 @@ impl Spawn {
             frame.text(key.as_bytes());
             frame.fds.push(fd);
         }
+        frame.u8(witness.is_some().into());
+        frame.fds.extend(witness);
         frame
     }
 
@@ -296,6 +313,11 @@ impl Spawn {
             return None;
         }
         let keep = reader.list(|reader| Some((reader.string()?, reader.fds.pop_front()?)))?;
+        let witness = if reader.flag()? {
+            Some(reader.fds.pop_front()?)
+        } else {
+            None
+        };
         Some(Self {
             run,
             plan: Plan {
@@ -310,6 +332,7 @@ impl Spawn {
             },
             fds,
             keep,
+            witness,
         })
     }
 }
@@ -329,8 +352,9 @@ impl Message for Report {
                     ended.encode(frame);
                 }
                 frame.count(running.len());
-                for Running { run, pid, signal } in running {
-                    frame.u64(run).i32(pid).i32(signal);
+                for one in running {
+                    frame.u64(one.run).i32(one.pid);
+                    frame.u64(one.start).i32(one.signal);
                 }
                 frame.text(not_replaced.unwrap_or_default().as_bytes())
             }
@@ -349,6 +373,8 @@ impl Message for Report {
             Self::Shutdown => frame.kind(7),
             Self::ReloadLogs => frame.kind(8),
             Self::StoreRefused { key } => frame.kind(9).text(key.as_bytes()),
+            Self::Signalled { run, signal } => frame.kind(10).u64(run).i32(signal),
+            Self::Took { version, keeper } => frame.kind(11).u32(version).i32(keeper),
         };
     }
 
@@ -362,6 +388,7 @@ impl Message for Report {
                     Some(Running {
                         run: reader.u64()?,
                         pid: reader.i32()?,
+                        start: reader.u64()?,
                         signal: reader.i32()?,
                     })
                 })?,
@@ -393,25 +420,33 @@ impl Message for Report {
             9 => Self::StoreRefused {
                 key: reader.string()?,
             },
+            10 => Self::Signalled {
+                run: reader.u64()?,
+                signal: reader.i32()?,
+            },
+            11 => Self::Took {
+                version: reader.u32()?,
+                keeper: reader.i32()?,
+            },
             _ => return None,
         })
     }
 }
 
 impl Ended {
-    fn encode(self, frame: &mut Frame) -> &mut Frame {
-        frame
-            .u64(self.run)
-            .i32(self.pid)
-            .i32(self.status.into_raw())
+    pub(super) fn encode(self, frame: &mut Frame) -> &mut Frame {
+        frame.u64(self.run).i32(self.pid);
+        frame.u8(self.status.is_some().into());
+        frame.i32(self.status.map_or(0, ExitStatus::into_raw))
     }
 
-    fn decode(reader: &mut Reader) -> Option<Self> {
-        let (run, pid, status) = (reader.u64()?, reader.i32()?, reader.i32()?);
+    pub(super) fn decode(reader: &mut Reader) -> Option<Self> {
+        let (run, pid) = (reader.u64()?, reader.i32()?);
+        let (is_known, status) = (reader.flag()?, reader.i32()?);
         Some(Self {
             run,
             pid,
-            status: ExitStatus::from_raw(status),
+            status: is_known.then(|| ExitStatus::from_raw(status)),
         })
     }
 }

@@ -1,13 +1,16 @@
 //! One daemon's life: which executable, its channel, what it has been given, and until when it must do something.
 
 use super::launch::{self, Launched};
-use super::proto::{Channel, Report};
+use super::proto::{Channel, DaemonLeft, Report};
 use super::store::Store;
-use crate::host::handles;
-use crate::host::spawn::{self, OpenFiles, Plan};
+use crate::host::foreign::Foreign;
+use crate::host::handles::{self, Pidfd};
+use crate::host::spawn::{self, Gifts, OpenFiles, Plan};
+use crate::host::tree::Identity;
+use crate::host::{process, signal};
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -30,6 +33,8 @@ pub(super) enum Daemon {
 #[derive(Debug)]
 pub(super) struct Serving {
     pub(super) pid: i32,
+    /// One that has started its keeper is not our child.
+    pub(super) foreign: Option<Foreign>,
     /// `None` when the daemon has closed it, or does not speak our language.
     pub(super) channel: Option<Channel>,
     pub(super) since: Instant,
@@ -67,9 +72,9 @@ pub(super) fn start(
             c"__daemon".to_owned(),
             text(launched.home.root.as_os_str().as_bytes())?,
         ],
-        env: launch::daemon_environment(
+        env: launch::environment(
             &launched.home,
-            ready.map(|(variable, _)| variable),
+            &launch::daemon_descriptors(ready.map(|(variable, _)| variable)),
             program.env(),
         ),
         ..Plan::default()
@@ -83,15 +88,22 @@ pub(super) fn start(
         ready.map(|(_, fd)| fd),
         // The home stays locked while a daemon lives, even if its keeper does not.
         Some(launched.lock.as_fd()),
+        launched.tie.as_ref().map(AsFd::as_fd),
     ];
+    let gifts = Gifts {
+        fds: &fds,
+        open_files,
+        ..Gifts::default()
+    };
     let log_start = launch::log_end(&launched.home);
-    let pid = spawn::spawn(&plan, &fds, open_files).map_err(|failure| {
+    let pid = spawn::spawn(&plan, &gifts).map_err(|failure| {
         let error = io::Error::from_raw_os_error(failure.errno);
         format!("{:?}: {error}", failure.stage)
     })?;
     let since = Instant::now();
     Ok(Serving {
         pid,
+        foreign: None,
         channel: Some(Channel::new(ours).map_err(|error| error.to_string())?),
         since,
         is_ready: false,
@@ -102,6 +114,39 @@ pub(super) fn start(
 }
 
 impl Serving {
+    /// Takes over a daemon that has everything that is stored.
+    pub(super) fn take_over(left: DaemonLeft) -> io::Result<Self> {
+        let own = |number| process::inherited(number).ok_or(io::ErrorKind::NotFound);
+        let identity = Identity {
+            pid: left.pid,
+            start: left.start,
+        };
+        let watch = left.watch.map(own).transpose()?;
+        Ok(Self {
+            pid: left.pid,
+            foreign: watch.map(|fd| Foreign::of(identity, Pidfd::of(fd))),
+            channel: Some(Channel::new(own(left.channel)?).map_err(io::Error::other)?),
+            since: Instant::now(),
+            is_ready: left.is_ready,
+            deadline: None,
+            log_start: left.log_start,
+            giving: Giving::Done,
+        })
+    }
+
+    /// Ends the process.
+    pub(super) fn kill(&self, number: i32) {
+        let _gone = match &self.foreign {
+            Some(foreign) => foreign.signal(number),
+            None => signal::send(self.pid, number),
+        };
+    }
+
+    /// Whether all that is stored has been given.
+    pub(super) fn has_everything(&self) -> bool {
+        matches!(self.giving, Giving::Done)
+    }
+
     /// Puts a report in line. Nothing happens when the channel is gone: the daemon is on its way out.
     pub(super) fn report(&mut self, report: Report) {
         let sent = self.channel.as_mut().map(|channel| channel.send(report));
@@ -117,7 +162,7 @@ impl Serving {
     }
 
     /// Gives stored descriptors as fast as they are taken, one in the line at a time: copies cost descriptors.
-    pub(super) fn give(&mut self, store: &Store) {
+    pub(super) fn give(&mut self, store: &Store<OwnedFd>) {
         while let Some(channel) = self.channel.as_ref()
             && channel.unsent_bytes() == 0
             && let Giving::After(last) = &self.giving
@@ -188,11 +233,19 @@ impl Program {
         self.trial = Some((Executable { path, env }, Trial::Wanted));
     }
 
-    /// A daemon has become ready.
-    pub(super) fn settle(&mut self) {
-        if self.is_on_trial() {
+    /// A daemon has become ready. True when it is of another executable than the one before.
+    pub(super) fn settle(&mut self) -> bool {
+        let is_new = self.is_on_trial();
+        if is_new {
             self.proven = self.trial.take().map(|(program, _)| program);
         }
+        is_new
+    }
+
+    /// What became ready last, if that is not ourselves: path and environment.
+    pub(super) fn proven(&self) -> Option<(&CStr, &[CString])> {
+        let proven = self.proven.as_ref()?;
+        Some((&proven.path, &proven.env))
     }
 
     /// A daemon has ended. `true` when that is no crash but a change of executable, forwards or, after a trial that

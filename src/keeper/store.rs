@@ -3,21 +3,28 @@
 use super::proto::KEY_MAX;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::os::fd::OwnedFd;
 
 /// The most descriptors kept: seven for each of 4,000 applications, and one for each of as many listeners. Past it a `Store` is
 /// refused.
-pub(super) const ENTRIES_MAX: usize = 32_768;
+const ENTRIES_MAX: usize = 32_768;
 
-/// Key → descriptor, in order of keys.
-#[derive(Debug, Default)]
-pub(super) struct Store {
-    entries: BTreeMap<Box<str>, OwnedFd>,
+/// Key → descriptor, in order of keys. `F` owns the descriptor, or a share of it.
+#[derive(Debug)]
+pub struct Store<F> {
+    entries: BTreeMap<Box<str>, F>,
 }
 
-impl Store {
+impl<F> Default for Store<F> {
+    fn default() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+        }
+    }
+}
+
+impl<F> Store<F> {
     /// Keeps `fd` in place of what was under `key`. Refused, giving the key back and closing `fd`, when there is no room.
-    pub(super) fn put(&mut self, key: String, fd: OwnedFd) -> Result<(), String> {
+    pub fn put(&mut self, key: String, fd: F) -> Result<(), String> {
         if key.len() > KEY_MAX
             || (self.entries.len() >= ENTRIES_MAX && !self.entries.contains_key(key.as_str()))
         {
@@ -28,7 +35,7 @@ impl Store {
     }
 
     /// Closes what is under `key`, if anything is; all that begins with it if it ends in `/`.
-    pub(super) fn discard(&mut self, key: &str) {
+    pub fn discard(&mut self, key: &str) {
         if !key.ends_with('/') {
             self.entries.remove(key);
             return;
@@ -40,8 +47,13 @@ impl Store {
         }
     }
 
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &F)> {
+        self.entries.iter().map(|(key, fd)| (&**key, fd))
+    }
+
     /// The entry after `key` in order, or the first one. Entries may come and go between two calls.
-    pub(super) fn after(&self, key: Option<&str>) -> Option<(&str, &OwnedFd)> {
+    pub fn after(&self, key: Option<&str>) -> Option<(&str, &F)> {
         let from = key.map_or(Bound::Unbounded, Bound::Excluded);
         let (key, fd) = self
             .entries
@@ -54,7 +66,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, OwnedFd};
 
     fn descriptor() -> OwnedFd {
         std::fs::File::open("/dev/null").unwrap().into()
@@ -89,7 +101,7 @@ mod tests {
     #[test]
     fn a_store_past_its_limit_is_refused_and_closes_the_descriptor() {
         // Protects: a daemon gone wrong cannot make the keeper grow.
-        let mut store = Store::default();
+        let mut store = Store::<OwnedFd>::default();
         let (read, write) = std::io::pipe().unwrap();
         let long = "k".repeat(KEY_MAX + 1);
         assert_eq!(store.put(long.clone(), write.into()), Err(long));

@@ -11,15 +11,17 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(Signal),
+    /// It has ended, and the system did not say how: its parent was killed, and the kernel is older than Linux 6.15.
+    Unknown,
 }
 
 impl Exit {
-    /// The code pm2 records: a death by signal counts as 0.
+    /// The code pm2 records: a death by signal counts as 0, and so does one that nobody knows.
     #[must_use]
     pub fn recorded_code(self) -> i32 {
         match self {
             Self::Code(code) => code,
-            Self::Signal(_) => 0,
+            Self::Signal(_) | Self::Unknown => 0,
         }
     }
 }

@@ -143,7 +143,7 @@ fn a_crashed_daemon_is_followed_by_another_and_its_applications_go_on() {
     assert_eq!(third.running, [(8, other)]);
     let exits: Vec<_> = third.exits.iter().map(|one| (one.run, one.pid)).collect();
     assert_eq!(exits, [(7, app)]);
-    assert_eq!(third.exits[0].status.signal(), Some(9));
+    assert_eq!(third.exits[0].status.unwrap().signal(), Some(9));
     daemon.send(Request::Settled { run: 7 });
     daemon.crash();
     let (daemon, fourth) = stage.ready_puppet();

@@ -1,7 +1,7 @@
 //! A home with a real keeper, and a daemon that does what the test wants.
 
 use pm2::host::process::{self, PollFd, PollFlags};
-use pm2::host::spawn::{self, Plan};
+use pm2::host::spawn::{self, Gifts, Plan};
 use pm2::host::tree::{Identity, Snapshot};
 use pm2::host::{handles, signal};
 use pm2::keeper::proto::{Channel, Ended, Received, Report, Request, Spawn};
@@ -54,7 +54,7 @@ pub(crate) struct Greeting {
 
 /// The daemon's part of this executable.
 pub(crate) fn play_daemon(home: &Path) -> ExitCode {
-    let keeper = pm2::keeper::keeper_fd().expect("a keeper");
+    let keeper = pm2::keeper::inheritance().expect("a keeper");
     if home.join("fail").exists() {
         eprintln!(
             "failed to bind {}: \"told to\"\n",
@@ -72,9 +72,9 @@ pub(crate) fn play_daemon(home: &Path) -> ExitCode {
             .expect("someone who waits");
     }
     let mut strings = UnixStream::connect(home.join("strings")).expect("a puppeteer");
-    handles::send_with_fds(strings.as_fd(), b"d", &[keeper.as_fd()])
+    handles::send_with_fds(strings.as_fd(), b"d", &[keeper.channel.as_fd()])
         .expect("a channel handed over");
-    drop(keeper);
+    drop(keeper.channel);
     let mut word = [0];
     match strings.read(&mut word) {
         Ok(1) if word == *b"!" => std::process::abort(),
@@ -190,10 +190,11 @@ impl Puppet {
             .expect("a report, not the end of the channel")
     }
 
-    /// `None` when the keeper has closed the channel.
+    /// `None` when the keeper has closed the channel. That a signal was sent shows in what came of it.
     pub(crate) fn next_or_end(&mut self) -> Option<Report> {
         loop {
             match self.channel.receive().expect("a report") {
+                Received::Message(Report::Signalled { .. }) => {}
                 Received::Message(report) => return Some(report),
                 Received::Closed => return None,
                 Received::Nothing => wait_readable(self.channel.as_fd()),
@@ -203,7 +204,7 @@ impl Puppet {
 
     pub(crate) fn greeting(&mut self) -> Greeting {
         let Report::Hello {
-            version: 2,
+            version: 3,
             keeper,
             exits,
             running,
@@ -236,6 +237,7 @@ impl Puppet {
             plan,
             fds,
             keep: vec![],
+            witness: None,
         })));
         match self.next() {
             Report::Spawned { run: answered, pid } if answered == run => pid,
@@ -283,7 +285,11 @@ pub(crate) fn launch(home: &Path, tie: Option<OwnedFd>) -> (i32, std::io::PipeRe
         Some(report.as_fd()),
         tie.as_ref().map(AsFd::as_fd),
     ];
-    let pid = spawn::spawn(&plan, &fds, None).expect("a keeper");
+    let gifts = Gifts {
+        fds: &fds,
+        ..Gifts::default()
+    };
+    let pid = spawn::spawn(&plan, &gifts).expect("a keeper");
     // Ours would keep the keeper from seeing that the test let go of the other end.
     drop(tie);
     (pid, ready)

@@ -1,7 +1,7 @@
 //! Finding all that belongs to an application, with real processes that hide.
 
 use crate::stage::{command_line, exit_of, kill, shell, wait_for};
-use pm2::host::spawn::spawn;
+use pm2::host::spawn::{Gifts, spawn};
 use pm2::host::tree::{Identity, Snapshot};
 
 crate::tests![
@@ -39,7 +39,7 @@ fn end(tree: &[Identity]) {
 
 fn a_child_whose_parent_has_ended_is_found_by_its_session() {
     // Protects: the double fork, after which no parent link leads to the grandchild.
-    let pid = spawn(&shell("(sleep 1000 &); exec sleep 1001"), &[], None).unwrap();
+    let pid = spawn(&shell("(sleep 1000 &); exec sleep 1001"), &Gifts::default()).unwrap();
     let tree = tree_of(Identity::of(pid).unwrap(), &["sleep 1000", "sleep 1001"]);
     assert_eq!(tree[1].pid, pid, "the root comes last");
     wait_for("the link to go", || parent(tree[0].pid) != pid);
@@ -54,7 +54,7 @@ fn a_child_whose_parent_has_ended_is_found_by_its_session() {
 fn a_descendant_in_a_session_of_its_own_is_found_with_its_family_deepest_first() {
     let inner = "sleep 1000 & sleep 1001 & wait";
     let script = format!("setsid sh -c '{inner}' & sleep 1002 & wait");
-    let pid = spawn(&shell(&script), &[], None).unwrap();
+    let pid = spawn(&shell(&script), &Gifts::default()).unwrap();
     let outer_line = format!("sh -c {script}");
     let inner_line = format!("sh -c {inner}");
     let mut lines = [
@@ -82,7 +82,11 @@ fn a_descendant_in_a_session_of_its_own_is_found_with_its_family_deepest_first()
 
 fn a_tree_is_found_when_its_root_has_been_reaped() {
     // Protects: an app that forks itself into the background and exits still has a stop that ends it.
-    let pid = spawn(&shell("sleep 1000 & sleep 1000 & read line"), &[], None).unwrap();
+    let pid = spawn(
+        &shell("sleep 1000 & sleep 1000 & read line"),
+        &Gifts::default(),
+    )
+    .unwrap();
     let root = Identity::of(pid).unwrap();
     assert!(exit_of(pid).code().is_some());
     let tree = tree_of(root, &["sleep 1000", "sleep 1000"]);
@@ -92,7 +96,7 @@ fn a_tree_is_found_when_its_root_has_been_reaped() {
 }
 
 fn a_zombie_is_dead_and_a_reused_number_is_somebody_else() {
-    let pid = spawn(&shell("exec sleep 1000"), &[], None).unwrap();
+    let pid = spawn(&shell("exec sleep 1000"), &Gifts::default()).unwrap();
     let sleeper = Identity::of(pid).unwrap();
     let other = Identity {
         start: sleeper.start + 1,
