@@ -233,6 +233,53 @@ declare namespace pm2 {
     serve(path: string, port: number | string, options: ServeOptions, callback: StartCallback): void;
     serve(path: string, port: number | string, callback: StartCallback): void;
     serve(path?: string, port?: number | string, options?: ServeOptions, commander?: object): Promise<StartedProcess[]>;
+
+    /**
+     * Installs and starts a module: an app that lives with the daemon. The value is that of {@link start}; a text for tarballs.
+     * @param what `'.'`: the package in the current folder, for development; a `.tar.gz` that {@link package} made; or what npm can install
+     */
+    install(what: string, callback: Callback<StartedProcess[] | string>): void;
+    install(what: string, options: InstallOptions, callback: Callback<StartedProcess[] | string>): void;
+    install(what: string, options?: InstallOptions): Promise<StartedProcess[] | string>;
+    /** @param name `'all'`: every module */
+    uninstall(name: string, callback: Callback<void>): void;
+    uninstall(name: string): Promise<void>;
+    /** Packs a module's folder into a tarball in the current folder. */
+    package(callback: Callback<{ package_name: string; path: string }>): void;
+    package(folder: string, callback: Callback<{ package_name: string; path: string }>): void;
+    package(folder?: string): Promise<{ package_name: string; path: string }>;
+    /** Starts every installed module; {@link connect} does that when it launches a daemon. */
+    launchModules(callback: Callback<LaunchedModules>): void;
+    launchModules(): Promise<LaunchedModules>;
+    launchAll(instance: API, callback: Callback<LaunchedModules>): void;
+    launchAll(instance?: API): Promise<LaunchedModules>;
+    /** Deletes the processes of that name, and leaves what is installed. */
+    deleteModule(name: string, callback: Callback<ProcessDescription[]>): void;
+    deleteModule(name: string): Promise<ProcessDescription[]>;
+    /** Writes the beginnings of a module into a new folder of that name. */
+    generateModuleSample(name: string, callback: Callback<{ path: string }>): void;
+    generateModuleSample(name: string): Promise<{ path: string }>;
+  }
+
+  interface InstallOptions extends RestartOptions {
+    /** `what` is a tarball of a module, whatever it is called. */
+    tarball?: boolean;
+    /** Runs `yarn install` in an unpacked tarball. */
+    install?: boolean;
+    /** Watches the module for so long (true: 3 s); if it keeps restarting the previous one takes its place again. */
+    safe?: boolean | number | string;
+    uid?: number | string;
+    gid?: number | string;
+  }
+
+  interface LaunchedModules {
+    started: string[];
+    failed: FailedModule[];
+  }
+
+  interface FailedModule {
+    name: string;
+    message: string;
   }
 
   /** What {@link API.serve} takes beside the options of an app. */
@@ -538,6 +585,8 @@ declare namespace pm2 {
     rpc_socket_file: string;
     pub_socket_file: string;
     pm2_home: string;
+    /** Installed modules that could not be started with the daemon that was launched; absent when there are none. */
+    failed_modules?: FailedModule[];
   }
 
   interface Packet {

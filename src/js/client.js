@@ -30,7 +30,7 @@ class Client {
     this.pm2_home = options.pm2_home;
     this.rpc_socket_file = options.conf.DAEMON_RPC_PORT;
     this.pub_socket_file = options.conf.DAEMON_PUB_PORT;
-    this.#link = new Link(options.pm2_home);
+    this.#link = new Link(options.pm2_home, () => this.#launchModules());
   }
 
   start(callback) {
@@ -187,6 +187,17 @@ class Client {
         String(each.pm_id) === String(nameOrId);
       return (await this.#list()).filter(isMeant);
     });
+  }
+
+  /** Modules live with the daemon. One that cannot be started is told of, and keeps nobody from connecting. */
+  async #launchModules() {
+    const { installed } = require('./module_store.js');
+    if (!installed(this.conf.PM2_MODULE_CONF_FILE)) return {};
+    const failed_modules = await this.act('launchModules', process.cwd(), {}).then(
+      ({ failed }) => failed,
+      ({ message }) => [{ name: 'all', message }],
+    );
+    return failed_modules.length === 0 ? {} : { failed_modules };
   }
 
   #connect() {

@@ -20,10 +20,16 @@ const RETRY_MAX = 5000;
  */
 class Link {
   #home;
+  #onLaunch;
   #session = null;
 
-  constructor(home) {
+  /**
+   * @param {string} home
+   * @param {() => Promise<object>} onLaunch called when a daemon has been launched, before anybody hears of it; what it gives is added to that news
+   */
+  constructor(home, onLaunch) {
     this.#home = home;
+    this.#onLaunch = onLaunch;
   }
 
   /** Connects, launching the daemon if none answers. Connecting twice is connecting once. */
@@ -78,7 +84,7 @@ class Link {
   }
 
   #open() {
-    this.#session ??= new Session(this.#home);
+    this.#session ??= new Session(this.#home, this.#onLaunch);
     return this.#session;
   }
 }
@@ -95,11 +101,13 @@ class Session {
   #isHeld = false;
   #retryTimer = null;
   #retryAfter = RETRY_FIRST;
+  #onLaunch;
 
   /** The daemon was launched for this process alone. */
   isTied = false;
 
-  constructor(home) {
+  constructor(home, onLaunch) {
+    this.#onLaunch = onLaunch;
     if (native.problem !== undefined) throw native.problem;
     const { Connection, executable } = native;
     const env = {};
@@ -133,7 +141,7 @@ class Session {
       this.isTied ||= !isDaemon && meta.new_pm2_instance;
       this.#isConnected = !this.#isClosed;
       this.#hold();
-      return meta;
+      return meta.new_pm2_instance ? { ...meta, ...(await this.#onLaunch()) } : meta;
     } catch (error) {
       this.#connecting = null;
       throw error;

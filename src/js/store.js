@@ -56,6 +56,26 @@ class Store {
     return this.#write(whole);
   }
 
+  /** What is in a section, an empty object if there is none. */
+  section(name) {
+    const whole = this.#read();
+    return Object.hasOwn(whole, name) && isObject(whole[name]) ? whole[name] : {};
+  }
+
+  /** Puts `values` into a section; what is there already stays unless `isNewer`. Names are taken as they are, dots and all. */
+  merge(name, values, { isNewer }) {
+    const whole = this.#read();
+    const before = Object.hasOwn(whole, name) && isObject(whole[name]) ? whole[name] : {};
+    const own = Object.fromEntries(Object.entries(values).filter(([key]) => !FORBIDDEN.has(key)));
+    this.#write({ ...whole, [name]: isNewer ? { ...before, ...own } : { ...own, ...before } });
+  }
+
+  /** Forgets one member of a section, whose name is taken as it is. */
+  forget(name, member) {
+    const { [member]: _forgotten, ...others } = this.section(name);
+    this.#write({ ...this.#read(), [name]: others });
+  }
+
   /** A file that is not there is empty; one that is unreadable is not written over. */
   #read() {
     let text;

@@ -2,7 +2,7 @@
 
 use super::operate::Operation;
 use super::payload::{Payload, What};
-use super::{ActionError, Rpc, apps, files, operate, queries, restore, scale, script};
+use super::{ActionError, Rpc, apps, files, modules, operate, queries, restore, scale, script};
 
 /// Performs the action `name` as the module's documentation says and gives the JSON text of its value.
 pub async fn run<R: Rpc>(rpc: &R, name: &str, payload: &str) -> Result<String, ActionError> {
@@ -24,6 +24,8 @@ pub async fn run<R: Rpc>(rpc: &R, name: &str, payload: &str) -> Result<String, A
         "resurrect" => restore::resurrect(rpc, payload).await,
         "clearDump" => restore::clear(payload),
         "flush" => files::flush(rpc, payload).await,
+        "startModule" => modules::start(rpc, payload).await,
+        "launchModules" => modules::launch(rpc, payload).await,
         _ => Err(ActionError::new(format!("unknown action {name}"))),
     }
 }

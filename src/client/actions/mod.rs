@@ -42,6 +42,8 @@
 //! | `sendSignal` | `signal`: name or number; `by`: `"id"` or `"name"` | array of processes |
 //! | `dump` | `force`: boolean | `{"success":true}` |
 //! | `flush` | no `what`, or target `null`: everything | array of full processes |
+//! | `startModule` | `source`: `package`, `tarball` or `local`; `folder`: absolute, with its `package.json` | as `start` |
+//! | `launchModules` | | `{started: [name], failed: [{name, message}]}`: every module that is installed |
 //!
 //! Options which steer an action and are no attribute of an app: `updateEnv`, `env` (the name of an environment, with apps),
 //! `only`, `namespace`, `name_prefix`, `force`, `parallel`, `cwd`, `watch`, `ignore_watch`, `instances`, `uid`, `gid`,
@@ -59,6 +61,7 @@ mod dispatch;
 mod error;
 mod files;
 mod list;
+mod modules;
 mod operate;
 mod payload;
 mod queries;

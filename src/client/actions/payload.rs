@@ -12,6 +12,7 @@ use crate::config::{Object, ecosystem, units};
 use crate::host::paths::Home;
 
 /// The arguments of one action.
+#[derive(Clone)]
 pub(super) struct Payload {
     /// What to act on.
     pub(super) what: What,
@@ -26,6 +27,7 @@ pub(super) struct Payload {
 }
 
 /// What to act on.
+#[derive(Clone)]
 pub(super) enum What {
     /// A script, or whatever `start` of a text finds for it.
     Script(String),
