@@ -256,6 +256,27 @@ declare namespace pm2 {
     /** Deletes the processes of that name, and leaves what is installed. */
     deleteModule(name: string, callback: Callback<ProcessDescription[]>): void;
     deleteModule(name: string): Promise<ProcessDescription[]>;
+    /**
+     * Writes the last lines of logs to this process' stdout, and then what comes; there is no callback.
+     * @param exclusive `'out'` or `'err'`: that stream alone
+     * @param timestamp a form of dayjs', put before each line
+     */
+    streamLogs(
+      id?: NameOrId,
+      lines?: number,
+      raw?: boolean,
+      timestamp?: string | false | null,
+      exclusive?: 'out' | 'err' | false,
+      highlight?: string,
+    ): Promise<Bus>;
+    printLogs(
+      id?: NameOrId,
+      lines?: number,
+      raw?: boolean,
+      timestamp?: string | false | null,
+      exclusive?: 'out' | 'err' | false,
+    ): Promise<void>;
+
     /** Writes the beginnings of a module into a new folder of that name. */
     generateModuleSample(name: string, callback: Callback<{ path: string }>): void;
     generateModuleSample(name: string): Promise<{ path: string }>;

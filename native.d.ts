@@ -21,5 +21,11 @@ export class Connection {
   close(): void;
 }
 
+/**
+ * Parses, checks or resolves declarations here and now, without a daemon. Texts are JSON, as for `Connection.send`; the message of what it
+ * throws is JSON, too.
+ */
+export function offline(name: 'parse' | 'verify' | 'resolve', payload: string): string;
+
 /** Absolute path of the native `pm2` executable that belongs to the addon. */
 export const executable: string;

@@ -28,7 +28,8 @@ function load() {
         const file = find();
         // Not `require`, which looks the file up once more: this is most of what `require('pm2')` costs.
         process.dlopen(addon, file);
-        return { Connection: addon.exports.Connection, executable: path.join(path.dirname(file), 'pm2') };
+        const { Connection, offline } = addon.exports;
+        return { Connection, offline, executable: path.join(path.dirname(file), 'pm2') };
       } catch (problem) {
         problems.push(problem);
       }

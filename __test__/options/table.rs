@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use pm2::config::options::{Default, OptionSpec, Scope, TABLE, camel_case};
+use pm2::config::options::{Default, Kind, OptionSpec, Scope, TABLE, camel_case};
+use serde_json::{Map, Value, json};
 
 const BEGIN: &str = "<!-- options: written by `PM2_WRITE=1 cargo test --test options` -->\n";
 const END: &str = "<!-- end of options -->";
@@ -32,6 +33,76 @@ fn row(spec: &OptionSpec) -> String {
     let cells = [names, spec.allowed(), default, about];
     let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
     format!("| {} |\n", cells.join(" | "))
+}
+
+/// One or many, as pm2 writes it.
+fn one_or_list(mut values: Vec<Value>) -> Value {
+    if values.len() == 1 {
+        values.remove(0)
+    } else {
+        Value::Array(values)
+    }
+}
+
+fn schema_of(spec: &OptionSpec) -> Value {
+    let kinds = spec.types.iter().map(|kind| {
+        Value::from(match kind {
+            Kind::Boolean => "boolean",
+            Kind::Number => "number",
+            Kind::Text => "string",
+            Kind::List => "array",
+            Kind::Map => "object",
+        })
+    });
+    let mut entry = Map::new();
+    entry.insert("type".into(), one_or_list(kinds.collect()));
+    if spec.name == "script" {
+        entry.insert("require".into(), json!(true));
+    }
+    let aliases: Vec<Value> = spec.aliases.iter().copied().map(Value::from).collect();
+    if !aliases.is_empty() {
+        entry.insert("alias".into(), one_or_list(aliases));
+    }
+    let default = match spec.default {
+        Default::Absent => None,
+        Default::True => Some(json!(true)),
+        Default::Number(number) => Some(json!(number)),
+        Default::Text(text) => Some(json!(text)),
+    };
+    if let Some(default) = default {
+        entry.insert("default".into(), default);
+    }
+    if let Some(min) = spec.min {
+        entry.insert("min".into(), json!(min));
+    }
+    entry.insert("docDescription".into(), Value::from(spec.about));
+    Value::Object(entry)
+}
+
+// Protects: tools that read pm2's schema (editors, generators of forms) learn of every option, and of none that is not there.
+#[test]
+fn the_schema_that_tools_read_is_the_table_of_options() {
+    let mut schema = Map::new();
+    for spec in TABLE {
+        schema.insert(spec.name.to_owned(), schema_of(spec));
+        if spec.name == "env" {
+            let environments = json!({"type": ["object", "string"], "docDescription": "variables of one environment"});
+            schema.insert("^env_\\S*$".to_owned(), environments);
+        }
+    }
+    let text = format!("{:#}\n", Value::Object(schema));
+    if std::env::var_os("PM2_WRITE").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("lib/API/schema.json");
+        std::fs::write(path, text).unwrap();
+        return;
+    }
+    // The formatter of JavaScript files has its own idea of where lines end.
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+    let stale = "run: PM2_WRITE=1 cargo test --test options";
+    assert!(
+        parsed(&read("lib/API/schema.json")) == parsed(&text),
+        "{stale}"
+    );
 }
 
 // Protects: what people read about options is what the code does.

@@ -2,7 +2,9 @@
 
 const path = require('node:path');
 const { Bus } = require('./bus.js');
+const constants = require('./constants.js');
 const { Link } = require('./link.js');
+const { defaultHome } = require('./paths.js');
 const { badArgument, settle } = require('./settle.js');
 
 /** What `script: 'serve'` stands for. */
@@ -23,14 +25,14 @@ class Client {
 
   #link;
 
-  /** @param {{conf: object, pm2_home: string, daemon_mode: boolean}} options */
-  constructor(options) {
-    this.conf = options.conf;
-    this.daemon_mode = options.daemon_mode;
-    this.pm2_home = options.pm2_home;
-    this.rpc_socket_file = options.conf.DAEMON_RPC_PORT;
-    this.pub_socket_file = options.conf.DAEMON_PUB_PORT;
-    this.#link = new Link(options.pm2_home, () => this.#launchModules());
+  /** @param {{conf?: object, pm2_home?: string, daemon_mode?: boolean}} [options] */
+  constructor({ pm2_home = defaultHome(), conf = constants(pm2_home), daemon_mode = true } = {}) {
+    this.conf = conf;
+    this.daemon_mode = daemon_mode;
+    this.pm2_home = pm2_home;
+    this.rpc_socket_file = conf.DAEMON_RPC_PORT;
+    this.pub_socket_file = conf.DAEMON_PUB_PORT;
+    this.#link = new Link(pm2_home, () => this.#launchModules());
   }
 
   start(callback) {

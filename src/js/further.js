@@ -53,6 +53,19 @@ class Further {
   generateModuleSample(name, callback) {
     return settle(callback, () => require('./samples.js').writeModule(name));
   }
+
+  /**
+   * `([id], [lines], [raw], [timestamp], [exclusive], [highlight])`: writes the last lines of logs to this process' stdout, and then what
+   * comes. There is no callback; the promise gives the bus, once the lines that come are followed.
+   */
+  streamLogs(id, lines, raw, timestamp, exclusive, highlight) {
+    return settle(null, () => require('./log.js').streamLogs(this, id, lines, raw, timestamp, exclusive, highlight));
+  }
+
+  /** The last lines alone. */
+  printLogs(id, lines, raw, _timestamp, exclusive) {
+    return settle(null, () => require('./log.js').tailProcesses(this, id, lines, raw, exclusive));
+  }
 }
 
 module.exports = { Further };

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use napi::bindgen_prelude::{FnArgs, Function};
 use napi::{Env, Error, Result};
 use napi_derive::napi;
-use pm2::client::ClientConfig;
+use pm2::client::{ClientConfig, actions};
 use serde::Deserialize;
 
 use outbox::{Outbox, Text};
@@ -97,6 +97,12 @@ impl Connection {
     pub fn close(&mut self) {
         self.worker.close();
     }
+}
+
+/// What can be said of declarations without a daemon: `actions::offline`. The value's JSON text, or an error that is JSON text itself.
+#[napi(catch_unwind)]
+pub fn offline(name: String, payload: String) -> Result<String> {
+    actions::offline(&name, &payload).map_err(|error| Error::from_reason(error.to_json()))
 }
 
 fn refused(error: impl std::fmt::Display) -> Error {

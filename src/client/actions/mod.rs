@@ -62,6 +62,7 @@ mod error;
 mod files;
 mod list;
 mod modules;
+mod offline;
 mod operate;
 mod payload;
 mod queries;
@@ -77,6 +78,7 @@ mod window;
 
 pub use dispatch::run;
 pub use error::ActionError;
+pub use offline::offline;
 
 /// A line to a daemon: calls one method and gives back the reply's argument array as JSON text.
 ///
