@@ -277,6 +277,47 @@ declare namespace pm2 {
       exclusive?: 'out' | 'err' | false,
     ): Promise<void>;
 
+    /** This process' stdin to an app, line by line, and what the app prints to stdout, until stdin ends. */
+    attach(id: number | string, callback: Callback<void>): void;
+    attach(id: number | string, separator: string | undefined, callback: Callback<void>): void;
+    attach(id: number | string, separator?: string): Promise<void>;
+    /** Calls the action by which an app opens its inspector, if it has one. */
+    inspect(name: NameOrId, callback: Callback<Reply[]>): void;
+    inspect(name: NameOrId): Promise<Reply[]>;
+    /** A text about daemon, machine and processes, without variables. */
+    report(callback: Callback<string>): void;
+    report(): Promise<string>;
+    /**
+     * Deploys over ssh what `deploy.<environment>` of a file says. The value is what the hosts printed.
+     * @param words as on the command line: the environment, then `setup`, `update` (default), `revert [n]`, `curr`, `prev`, `exec <command>`, `list`, or a ref
+     */
+    deploy(file: string, words: string[] | { rawArgs: string[] }, callback: Callback<string | string[]>): void;
+    deploy(file: string, words?: string[] | { rawArgs: string[] }): Promise<string | string[]>;
+    /** Fetches, moves the checkout that an app runs from to the newest commit of its branch, runs `post_update`, and reloads the app. */
+    pullAndReload(name: string, callback: Callback<TouchedProcess[]>): void;
+    pullAndReload(name: string): Promise<TouchedProcess[]>;
+    pullAndRestart(name: string, callback: Callback<TouchedProcess[]>): void;
+    pullAndRestart(name: string): Promise<TouchedProcess[]>;
+    /** The same to one commit. */
+    pullCommitId(name: string, commit: string, callback: Callback<TouchedProcess[]>): void;
+    pullCommitId(name: string, commit: string): Promise<TouchedProcess[]>;
+    /** The same to the commit before. */
+    backward(name: string, callback: Callback<TouchedProcess[]>): void;
+    backward(name: string): Promise<TouchedProcess[]>;
+    /** The same to the commit after, towards the branch of the remote repository. */
+    forward(name: string, callback: Callback<TouchedProcess[]>): void;
+    forward(name: string): Promise<TouchedProcess[]>;
+    /** Writes `ecosystem.config.js` into the current folder. */
+    generateSample(mode: 'simple' | undefined, callback: Callback<{ path: string }>): void;
+    generateSample(mode?: 'simple'): Promise<{ path: string }>;
+    /** Writes rules for logrotate; `folder` instead of `/etc/logrotate.d`, which needs root. */
+    logrotate(options: { user?: string; folder?: string }, callback: Callback<{ path: string }>): void;
+    logrotate(options?: { user?: string; folder?: string }): Promise<{ path: string }>;
+    /** Writes the list to this process' stdout, as JSON. */
+    jlist(): Promise<void>;
+    /** Writes the figures of the machine to this process' stdout. */
+    slist(): Promise<void>;
+
     /** Writes the beginnings of a module into a new folder of that name. */
     generateModuleSample(name: string, callback: Callback<{ path: string }>): void;
     generateModuleSample(name: string): Promise<{ path: string }>;

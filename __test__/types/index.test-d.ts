@@ -116,6 +116,17 @@ pm2.serve('www', '8080', {}, { name: 'pages' }, (error, apps) => apps[0].pm2_env
 expectType<Promise<pm2.StartedProcess[]>>(pm2.serve());
 expectError(pm2.serve('www', 80, { spa: 'yes' }));
 
+// Modules, checkouts, deployment, logs.
+pm2.install('pm2-x', { safe: true }, (error, value) => expectType<pm2.StartedProcess[] | string>(value));
+expectType<Promise<void>>(pm2.uninstall('all'));
+expectType<Promise<{ package_name: string; path: string }>>(pm2.package('.'));
+pm2.connect((error, { failed_modules }) => expectType<pm2.FailedModule[] | undefined>(failed_modules));
+pm2.pullAndReload('api', (error, touched) => touched[0].restart_time);
+pm2.deploy('ecosystem.config.js', ['production', 'setup'], (error, said) => expectType<string | string[]>(said));
+expectType<Promise<pm2.Bus>>(pm2.streamLogs('api', 10, false, null, 'err'));
+expectType<Promise<string>>(pm2.report());
+expectError(pm2.install(5));
+
 // Other instances, and the lower half.
 const other = new pm2.custom({ pm2_home: '/tmp/home', daemon_mode: false });
 expectType<pm2.API>(other);

@@ -25,7 +25,7 @@ class API {
    * @param {boolean} [options.daemon_mode] false: the daemon ends with this process
    * @param {boolean} [options.independent] a random home, and no daemon unless `daemon_mode` says so
    */
-  constructor(options = {}) {
+  constructor(options) {
     const { cwd, pm2_home, daemon_mode, independent, public_key, secret_key, machine_name } = options ?? {};
     if (pm2_home && independent === true) throw new Error('You cannot set a pm2_home and independent instance in same time');
     const { env } = process;

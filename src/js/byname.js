@@ -44,6 +44,13 @@ async function actOnDeclared(api, method, apps, options) {
   return api.Client.act(action, api.cwd, { what: apps, options: { ...options, only: meant.join(',') } });
 }
 
+/** Does the action to processes that are named. */
+function operateOn(api, method, target, options) {
+  const { checkOptions, idOrName } = require('./arguments.js');
+  const action = actionOf('_operate', method, Object.values(ACTIONS));
+  return api.Client.act(action, api.cwd, { what: idOrName('_operate', target), options: checkOptions('_operate', options) });
+}
+
 /** Calls a public method of the API by its name, and nothing else that an object has. */
 async function callMethod(api, caller, command, args) {
   const { prototype } = require('./api.js');
@@ -66,4 +73,4 @@ function actionOf(caller, method, allowed) {
   throw badArgument(caller, 'rpcMethod', method, `one of ${names.join(', ')}`);
 }
 
-module.exports = { startDeclared, actOnDeclared, callMethod, variablesOf };
+module.exports = { startDeclared, actOnDeclared, operateOn, callMethod, variablesOf };

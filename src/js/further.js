@@ -66,6 +66,114 @@ class Further {
   printLogs(id, lines, raw, _timestamp, exclusive) {
     return settle(null, () => require('./log.js').tailProcesses(this, id, lines, raw, exclusive));
   }
+
+  /** `(script, [options], [callback])`: `start` of a script. */
+  _startScript(script, options, callback) {
+    return this.start(script, options, callback);
+  }
+
+  /** `(rpcMethod, target, [options], [callback])`: does it to the processes of that name, id or pattern. */
+  _operate(method, target, options, callback) {
+    if (typeof options === 'function') return this._operate(method, target, {}, options);
+    return settle(callback, () => require('./byname.js').operateOn(this, method, target, options));
+  }
+
+  /** `(id, [separator], [callback])`: this process' stdin to the app, and what the app prints to stdout, until stdin ends. */
+  attach(id, separator, callback) {
+    if (typeof separator === 'function') return this.attach(id, undefined, separator);
+    return settle(callback, () => require('./attach.js').attach(this, id, separator));
+  }
+
+  /** `(name, [callback])`: calls the action by which an app opens its inspector, if it has one. */
+  inspect(name, callback) {
+    return this.trigger(name, 'internal:inspect', undefined, callback);
+  }
+
+  /** `([callback])`: a text for whoever is asked for help. */
+  report(callback) {
+    return settle(callback, () => require('./report.js').report(this));
+  }
+
+  /** `(file | environment, words, [callback])`: deploys over ssh; `words` as on the command line, `['production', 'setup']`. */
+  deploy(file, words, callback) {
+    if (typeof words === 'function') return this.deploy(file, [], words);
+    return settle(callback, () => require('./deploy.js').deploy(this, file, words));
+  }
+
+  /** `(name, [callback])`: fetches, moves the app's checkout to the newest revision of its branch, and reloads. */
+  pullAndReload(name, callback) {
+    return settle(callback, () => require('./revisions.js').move(this, name, 'pull'));
+  }
+
+  /** As {@link pullAndReload}. Compat: pm2 reloads here, too. */
+  pullAndRestart(name, callback) {
+    return this.pullAndReload(name, callback);
+  }
+
+  _pull(options, callback) {
+    return this.pullAndReload(options?.process_name, callback);
+  }
+
+  /** `(name, commit, [callback])`: the same to one commit. */
+  pullCommitId(name, commit, callback) {
+    return settle(callback, () => require('./revisions.js').moveTo(this, name, commit));
+  }
+
+  _pullCommitId(options, callback) {
+    return this.pullCommitId(options?.pm2_name, options?.commit_id, callback);
+  }
+
+  /** `(name, [callback])`: the same to the commit before. */
+  backward(name, callback) {
+    return settle(callback, () => require('./revisions.js').move(this, name, 'backward'));
+  }
+
+  /** `(name, [callback])`: the same to the commit after. */
+  forward(name, callback) {
+    return settle(callback, () => require('./revisions.js').move(this, name, 'forward'));
+  }
+
+  /** `([mode], [callback])`: writes `ecosystem.config.js`; `'simple'` for a short one. */
+  generateSample(mode, callback) {
+    if (typeof mode === 'function') return this.generateSample(undefined, mode);
+    return settle(callback, () => require('./samples.js').writeConfiguration(mode));
+  }
+
+  /** `([options], [callback])`: writes the rules by which logrotate keeps the log files short. */
+  logrotate(options, callback) {
+    if (typeof options === 'function') return this.logrotate({}, options);
+    return settle(callback, () => require('./logrotate.js').writeRules(this, options));
+  }
+
+  /** Writes the list to stdout as JSON. */
+  jlist(_debug) {
+    return settle(null, async () => {
+      process.stdout.write(JSON.stringify(await this.list()));
+    });
+  }
+
+  /** Writes the figures of the machine to stdout. */
+  slist(_tree) {
+    return settle(null, async () => {
+      const figures = await this.Client.call('getSystemData', {});
+      process.stdout.write(require('node:util').inspect(figures, { depth: null, colors: false }));
+    });
+  }
+
+  /** Compat: prints the list on the command line, and in a program gives false and does nothing. */
+  speedList(_code, _touched) {
+    return false;
+  }
+
+  /** Compat: ends the command line, and in a program gives false and does nothing. */
+  exitCli(_code) {
+    return false;
+  }
+}
+
+const { ABSENT, failing } = require('./absent.js');
+for (const name of Object.keys(ABSENT)) {
+  Object.defineProperty(Further.prototype, name, { configurable: true, writable: true, value: failing(name, settle) });
 }
 
 module.exports = { Further };
