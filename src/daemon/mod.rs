@@ -3,6 +3,7 @@
 //! **Invariant:** one thread, and nothing in it waits for an app, a peer or a caller but the task that serves it. Whatever peers send
 //! and however slowly they read, apps and other peers do not notice; every queue has an end.
 
+mod budget;
 mod bus;
 mod child;
 mod dates;
@@ -153,6 +154,7 @@ async fn serve(
         commands,
         closing: left,
         admission: setup.admission,
+        budget: Rc::default(),
         tasks: Rc::new(RefCell::new(JoinSet::new())),
     };
     // pm2's order: who can call can already listen.

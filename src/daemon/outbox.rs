@@ -51,6 +51,11 @@ impl Outbox {
         self.state.borrow().is_overfull
     }
 
+    /// What waits to be read.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.state.borrow().bytes
+    }
+
     /// Whether no request is under way and nothing waits to be sent.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state.borrow();
@@ -85,6 +90,9 @@ impl Outbox {
     fn push(&self, reply: Bytes) {
         let mut state = self.state.borrow_mut();
         state.is_overfull |= state.bytes > UNREAD_BYTES_MAX;
+        if state.is_overfull {
+            return;
+        }
         state.bytes += reply.len();
         state.replies.push_back(reply);
     }

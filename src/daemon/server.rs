@@ -9,7 +9,9 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::Interest;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use super::budget::{Account, Budget, Patience};
 use super::bus::Subscriber;
 use super::methods::{self, Command};
 use super::outbox::Outbox;
@@ -39,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) closing: watch::Receiver<bool>,
     /// Who may connect.
     pub(crate) admission: Admission,
+    /// What may be held for callers.
+    pub(crate) budget: Rc<Budget>,
     /// Every task of the two sockets.
     pub(crate) tasks: Rc<RefCell<JoinSet<()>>>,
 }
@@ -159,14 +163,26 @@ impl Server {
         let mut in_hand = InHand::default();
         let mut closing = self.closing.clone();
         let mut is_drained = true;
+        let account = Account::new(&self.budget);
+        let (mut patience, mut is_progress) = (Patience::default(), false);
         // A caller that has said all it has to say still gets its answers.
         let mut is_open = true;
         loop {
             in_hand.fill(|| outbox.take());
-            if outbox.is_overfull() || !is_open && in_hand.is_empty() && outbox.is_idle() {
+            account.hold(decoder.waiting_bytes() + outbox.unread_bytes());
+            if outbox.is_overfull()
+                || account.is_given_up()
+                || !is_open && in_hand.is_empty() && outbox.is_idle()
+            {
                 return Ok(());
             }
             let wants_more = is_open && is_drained && outbox.has_room();
+            patience.look(
+                wants_more && decoder.is_mid_frame(),
+                is_progress,
+                Instant::now(),
+            );
+            let too_late = patience.end().unwrap_or_else(Instant::now);
             tokio::select! {
                 ready = stream.ready(in_hand.interest(wants_more)), if wants_more || !in_hand.is_empty() => {
                     let ready = ready?;
@@ -178,11 +194,14 @@ impl Server {
                     }
                 }
                 () = outbox.wait() => {}
+                () = account.given_up() => return Ok(()),
+                () = tokio::time::sleep_until(too_late), if patience.end().is_some() => return Ok(()),
                 _ = closing.wait_for(|closing| *closing) => {
                     return Self::send_rest(stream, &outbox, in_hand).await;
                 }
             }
             is_drained = false;
+            is_progress = false;
             while outbox.has_room() {
                 let Ok(frame) = decoder.next() else {
                     return Ok(());
@@ -191,6 +210,7 @@ impl Server {
                     is_drained = true;
                     break;
                 };
+                is_progress = true;
                 if !self.answer(frame, &outbox, peer).await {
                     return Ok(());
                 }

@@ -102,6 +102,12 @@ impl Decoder {
         }
     }
 
+    /// How many bytes were pushed and are not part of a frame that was given out.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.intake.bytes().len()
+    }
+
     /// Whether part of a frame is waiting for its rest. At the end of a stream this tells a cut frame from a clean end.
     #[must_use]
     pub fn is_mid_frame(&self) -> bool {

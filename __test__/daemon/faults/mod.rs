@@ -6,6 +6,7 @@
 mod chaos;
 mod lines;
 mod load;
+mod peers;
 mod system;
 
 use std::time::{SystemTime, UNIX_EPOCH};
