@@ -1,6 +1,8 @@
 //! A keeper that is killed, again and again, while its apps run.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -156,7 +158,7 @@ fn keeper_and_daemon_are_killed_in_turn_and_the_apps_go_on() {
     assert_eq!(after["pid"], before["pid"]);
     assert_eq!(after["pm2_env"]["restart_time"], 0);
     client.ok("stopProcessId", json!([0]));
-    assert_counted(&daemon.out_log("counter"), 100);
+    assert_counted(&daemon.out_log("counter"), 50);
 }
 
 // Protects: what is there is what was asked for, whenever the keeper was killed: nothing twice, nothing lost, every call
@@ -225,6 +227,128 @@ fn a_tied_keeper_that_was_killed_is_followed_by_a_tied_one() {
     wait_for("the end of all", || {
         daemon.processes().is_empty().then_some(())
     });
+}
+
+impl Daemon {
+    /// Has another executable take over, and waits until it has.
+    fn update_to(&self, client: &mut Client, program: &Path) {
+        let args = json!([{"program": program, "env": {"PATH": "/bin:/usr/bin"}}]);
+        client.send("replaceDaemon", args);
+        assert!(
+            client.frames.next().is_none(),
+            "the one that was asked goes"
+        );
+        *client = self.client();
+        let report = client.ok("getReport", json!([{}]));
+        assert!(report["not_replaced"].is_null(), "{report}");
+    }
+
+    /// A program that is not the one everything was started from. Another process writes it: whatever another test starts
+    /// meanwhile would hold our descriptor, and what somebody can write cannot be executed.
+    fn other_program(&self, name: &str, script: Option<&str>) -> PathBuf {
+        let path = self.path(name);
+        let own = env!("CARGO_BIN_EXE_pm2");
+        let text = script.map(|text| format!("#!/bin/sh\n{text}\nexec {own} \"$@\"\n"));
+        let act = match &text {
+            None => "cp \"$0\" \"$1\"",
+            Some(_) => "printf %s \"$2\" > \"$1\" && chmod 700 \"$1\"",
+        };
+        let mut writer = Command::new("/bin/sh");
+        writer.args(["-c", act, own]).arg(&path).args(text);
+        assert!(writer.status().unwrap().success());
+        path
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("pm2.log")).unwrap()
+    }
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+// Protects: an update is a whole one. The keeper becomes the new executable; its number, its children, what it holds and the
+// exits it has not told stay.
+#[test]
+fn an_update_replaces_the_keeper_too_and_everything_stays_its_own() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let script = "let n = 0; setInterval(() => console.log(n++), 1); process.on('message', m => process.exit(m.data.code));";
+    daemon.start_node(&mut client, "counter", script, &json!({}));
+    let app = client.process("counter")["pid"].as_i64().unwrap();
+    let app = i32::try_from(app).unwrap();
+    for round in 0..5 {
+        let program = daemon.other_program(&format!("pm2-{round}"), None);
+        daemon.update_to(&mut client, &program);
+        wait_for("the keeper to follow", || {
+            let exe = fs::read_link(format!("/proc/{}/exe", daemon.keeper)).ok()?;
+            (exe == program).then_some(())
+        });
+        let pid = fs::read_to_string(daemon.path("pm2.pid")).unwrap();
+        assert_eq!(pid, daemon.keeper.to_string());
+        assert_eq!(parent_of(app), daemon.keeper, "still its own child");
+        assert_eq!(client.process("counter")["pid"], app);
+    }
+    // It goes on with everything it was there for.
+    let brain = daemon.daemon_pid().unwrap();
+    signal(brain, "KILL");
+    wait_for("another daemon", || {
+        daemon.daemon_pid().filter(|pid| *pid != brain)
+    });
+    client = daemon.client();
+    daemon.kill_keeper();
+    let after = client.process("counter");
+    assert_eq!(
+        (&after["pid"], &after["pm2_env"]["restart_time"]),
+        (&json!(app), &json!(0))
+    );
+    let packet = json!({"id": 0, "topic": "t", "data": {"code": 3}});
+    client.ok("stopProcessId", json!([0]));
+    assert_counted(&daemon.out_log("counter"), 50);
+    client.ok("startProcessId", json!([0]));
+    client.ok("sendDataToProcessId", json!([packet]));
+    wait_for("the restart", || {
+        (client.process("counter")["pm2_env"]["exit_code"] == 3).then_some(())
+    });
+}
+
+// Protects: whatever the new executable is worth as a keeper, no app is lost: the old keeper stays, or the daemon starts another.
+#[test]
+fn an_executable_that_is_no_keeper_costs_no_app() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    daemon.start_shell(&mut client, "app", "exec sleep 1000", &json!({}));
+    let before = client.process("app");
+    // It cannot be executed any more once it is the daemon.
+    let program = daemon.other_program("once", Some("chmod a-x \"$0\""));
+    daemon.update_to(&mut client, &program);
+    wait_for("the keeper to stay", || {
+        daemon
+            .log()
+            .contains("the keeper stays as it is")
+            .then_some(())
+    });
+    assert_eq!(daemon.keeper_pid(), Some(daemon.keeper));
+    // It can be executed, and ends at once.
+    let program = daemon.other_program("never", Some("[ \"$1\" = __keeper ] && exit 1"));
+    daemon.update_to(&mut client, &program);
+    let next = wait_for("another keeper", || {
+        daemon.keeper_pid().filter(|pid| *pid != daemon.keeper)
+    });
+    wait_for("it to say so", || {
+        daemon
+            .log()
+            .contains(&format!("go on with keeper {next}"))
+            .then_some(())
+    });
+    let after = client.process("app");
+    assert_eq!(after["pid"], before["pid"]);
+    assert_eq!(after["pm2_env"]["restart_time"], 0);
+    client.ok("restartProcessId", json!([{"id": 0}]));
+    assert_settled(&daemon, &mut client);
 }
 
 /// Waits until every listed process is up or stopped, and fails if others than those run.

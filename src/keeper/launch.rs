@@ -149,7 +149,10 @@ fn settle_in(home: &Home) -> Result<(), NotLaunched> {
     std::env::set_current_dir("/").map_err(|error| file_error("enter", Path::new("/"), error))?;
     process::adopt_orphans().map_err(|error| file_error("adopt orphans for", &home.root, error))?;
     let pid = std::process::id().to_string();
-    note(&home.pid_file, &pid).map_err(|error| file_error("write", &home.pid_file, error))?;
+    // One that follows under the same number does not empty the file, be it for a moment.
+    if !fs::read_to_string(&home.pid_file).is_ok_and(|there| there == pid) {
+        note(&home.pid_file, &pid).map_err(|error| file_error("write", &home.pid_file, error))?;
+    }
     if let Ok(title) = CString::new(home.title.as_bytes()) {
         process::set_name(&title);
     }
