@@ -16,7 +16,7 @@ const packages = require('./lib/packages');
 const { summary } = require('./lib/statistics');
 const { judge, table, machine } = require('./lib/report');
 
-/** A phase that takes longer has hung. */
+/** A phase that takes longer has hung; a case may have a limit of its own, `phaseMs`. */
 const PHASE_MS = 180_000;
 
 /** Without a word on the command line: enough for a median that holds, few enough for a coffee break. */
@@ -66,14 +66,14 @@ function environment(home, resultFile) {
 }
 
 /** Runs one phase and gives what it wrote. */
-function phase(caseName, name, packagePath, home) {
+function phase(caseName, name, packagePath, home, limit = PHASE_MS) {
   const resultFile = path.join(home, 'bench-result.json');
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [path.join(__dirname, 'child.js'), caseName, name, packagePath], {
       cwd: home,
       env: environment(home, resultFile),
       stdio: ['ignore', 'ignore', 'pipe'],
-      timeout: PHASE_MS,
+      timeout: limit,
       killSignal: 'SIGKILL',
     });
     let errors = '';
@@ -94,8 +94,8 @@ function phase(caseName, name, packagePath, home) {
 async function round(caseName, theCase, packagePath) {
   const home = homes.create();
   try {
-    if (theCase.prepare) await phase(caseName, 'prepare', packagePath, home);
-    return await phase(caseName, 'measure', packagePath, home);
+    if (theCase.prepare) await phase(caseName, 'prepare', packagePath, home, theCase.phaseMs);
+    return await phase(caseName, 'measure', packagePath, home, theCase.phaseMs);
   } finally {
     await homes.destroy(home);
   }

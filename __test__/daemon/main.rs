@@ -15,5 +15,6 @@ mod garbage;
 mod heirs;
 mod helper;
 mod logs;
+mod many;
 mod recovery;
 mod stops;

@@ -73,4 +73,10 @@ function memoryOfAll(list) {
   return list.map(memoryOf).reduce((sum, one) => ({ rss: sum.rss + one.rss, uss: sum.uss + one.uss }), { rss: 0, uss: 0 });
 }
 
-module.exports = { isAlive, processesOf, managerOf, memoryOf, memoryOfAll };
+/** Milliseconds that the threads which these processes have now were on a processor. */
+function cpuOfAll(list) {
+  const threads = list.flatMap((pid) => fs.readdirSync(`/proc/${pid}/task`).map((tid) => `/proc/${pid}/task/${tid}/schedstat`));
+  return threads.reduce((sum, file) => sum + Number(read(file).split(' ')[0]) / 1e6, 0);
+}
+
+module.exports = { isAlive, processesOf, managerOf, memoryOf, memoryOfAll, cpuOfAll };
