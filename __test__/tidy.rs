@@ -337,9 +337,10 @@ fn every_manifest_tells_the_same_version() {
             }
         }
     }
-    let addon = text(&root().join("src/addon/Cargo.toml"));
-    if !addon.contains("version.workspace = true") {
-        versions.insert("src/addon/Cargo.toml".to_owned(), "its own".to_owned());
+    for package in ["src/addon/Cargo.toml", "__test__/simulator/Cargo.toml"] {
+        if !text(&root().join(package)).contains("version.workspace = true") {
+            versions.insert(package.to_owned(), "its own".to_owned());
+        }
     }
     versions.retain(|_, version| version != wanted);
     let complaints: Vec<String> = versions
@@ -383,7 +384,8 @@ fn nothing_of_the_machine_it_was_written_on_is_in_the_tree() {
 #[test]
 fn every_test_program_is_listed() {
     // Protects the tests themselves: with `autotests = false` a file that nobody lists is never run.
-    let manifest = text(&root().join("Cargo.toml"));
+    let packages = ["", "__test__/simulator/"];
+    let manifests = packages.map(|folder| (folder, text(&root().join(folder).join("Cargo.toml"))));
     let sources: Vec<PathBuf> = tracked_with("rs")
         .into_iter()
         .filter(|path| path.starts_with("__test__/"))
@@ -403,7 +405,10 @@ fn every_test_program_is_listed() {
             .file_stem()
             .expect("a file has a name")
             .to_string_lossy();
-        let is_listed = manifest.contains(&format!("path = \"{}\"", path.display()));
+        let is_listed = manifests.iter().any(|(folder, manifest)| {
+            let below = path.strip_prefix(folder);
+            below.is_ok_and(|path| manifest.contains(&format!("path = \"{}\"", path.display())))
+        });
         let is_part = SHARED.contains(&&*name)
             || all.contains(&format!("mod {stem};"))
             || all.contains(&format!("/{name}\""));

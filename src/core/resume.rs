@@ -224,8 +224,9 @@ impl super::Process {
             Fate::Unknown | Fate::Ended => return None,
         };
         match (is_signalled, is_killed) {
-            (true, _) => None,
-            (false, true) => Some(Effect::Kill { run }),
+            // What it was signalled with before may have been something else; nothing is lost by killing it twice.
+            (_, true) => Some(Effect::Kill { run }),
+            (true, false) => None,
             (false, false) if self.is_draining => None,
             (false, false) => self.termination(config, run),
         }

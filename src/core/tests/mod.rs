@@ -11,7 +11,6 @@ mod freezing;
 mod messages;
 mod prepare;
 mod schedule;
-mod simulator;
 mod starts;
 mod stops;
 mod table;
