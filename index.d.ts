@@ -139,6 +139,23 @@ declare namespace pm2 {
     env(id: number | string, callback: Callback<Record<string, unknown>>): void;
     env(id: number | string): Promise<Record<string, unknown>>;
 
+    /**
+     * Has the machine's init system bring the saved processes back at boot. Needs root, but with `print` or `root` and for `systemd-user`;
+     * the error of who is not root says what to paste.
+     * @param platform default: what the machine has
+     */
+    startup(callback: Callback<StartupResult>): void;
+    startup(options: StartupOptions, callback: Callback<StartupResult>): void;
+    startup(platform: StartupPlatform, callback: Callback<StartupResult>): void;
+    startup(platform: StartupPlatform | undefined, options: StartupOptions, callback: Callback<StartupResult>): void;
+    startup(platform?: StartupPlatform | StartupOptions, options?: StartupOptions): Promise<StartupResult>;
+    /** Has it do so no more; what could not be done is in `failed`. */
+    uninstallStartup(callback: Callback<UninstallStartupResult>): void;
+    uninstallStartup(options: StartupOptions, callback: Callback<UninstallStartupResult>): void;
+    uninstallStartup(platform: StartupPlatform, callback: Callback<UninstallStartupResult>): void;
+    uninstallStartup(platform: StartupPlatform | undefined, options: StartupOptions, callback: Callback<UninstallStartupResult>): void;
+    uninstallStartup(platform?: StartupPlatform | StartupOptions, options?: StartupOptions): Promise<UninstallStartupResult>;
+
     /** A value of the configuration store, `module_conf.json`; all of it without a key and for `'all'`. Fails for what is not set. */
     get(callback: Callback<any>): void;
     get(key: string, callback: Callback<any>): void;
@@ -637,6 +654,57 @@ declare namespace pm2 {
   type Callback<T> = (error: Error | null, value: T) => void;
   /** When several apps were given, the error may be an array with one Error for each that failed. */
   type StartCallback = (error: Error | Error[] | null, processes: StartedProcess[]) => void;
+
+  /** What `startup` and `uninstallStartup` know; several names mean the same. */
+  type StartupPlatform =
+    | 'systemd'
+    | 'systemd-user'
+    | 'upstart'
+    | 'systemv'
+    | 'openrc'
+    | 'launchd'
+    | 'rcd'
+    | 'rcd-openbsd'
+    | 'smf'
+    | (string & {});
+
+  interface StartupOptions {
+    /** Whose processes; default: the caller, by `USER` or `LOGNAME`. */
+    user?: string;
+    /** The folder that the home `.pm2` is in; default: this instance's home, or that of `user`. */
+    hp?: string;
+    /** Default: `pm2-<user>`, or what is usual for the init system. */
+    serviceName?: string;
+    /** Wait until the machine has an address (systemd). */
+    waitIp?: boolean;
+    /** Do nothing, only say what would be done. */
+    print?: boolean;
+    /** A folder that stands for `/`, as for the image of another machine. */
+    root?: string;
+  }
+
+  interface StartupResult {
+    /** The file for the init system. */
+    destination: string;
+    /** What is in it. */
+    template: string;
+    /** What was run, or would be. */
+    commands: string[];
+    platform: string;
+    /** What the machine has, as far as its programs tell. */
+    detected: string | null;
+    service: string;
+  }
+
+  interface UninstallStartupResult {
+    commands: string[];
+    platform: string;
+    detected: string | null;
+    service: string;
+    destination: string;
+    /** What could not be done, and why. */
+    failed: string[];
+  }
 
   interface Success {
     success: true;

@@ -167,6 +167,7 @@ fn a_tied_daemon_ends_with_its_caller() {
         client.set_launch(LaunchSettings {
             env: std::env::vars_os().collect(),
             is_tied: true,
+            manager: None,
         });
         assert!(client.connect().await.unwrap().is_new_daemon);
         client.call("ping", "[{}]").await.unwrap();

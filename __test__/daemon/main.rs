@@ -17,4 +17,5 @@ mod helper;
 mod logs;
 mod many;
 mod recovery;
+mod service;
 mod stops;

@@ -115,6 +115,11 @@ pm2.serve('www', 8080, { spa: true, basicAuthUsername: 'a', basicAuthPassword: '
 pm2.serve('www', '8080', {}, { name: 'pages' }, (error, apps) => apps[0].pm2_env.name);
 expectType<Promise<pm2.StartedProcess[]>>(pm2.serve());
 expectError(pm2.serve('www', 80, { spa: 'yes' }));
+pm2.startup('systemd', (error, made) => expectType<string>(made.destination));
+pm2.startup('openrc', { user: 'www', print: true }, (error, made) => expectType<string[]>(made.commands));
+expectType<Promise<pm2.StartupResult>>(pm2.startup({ waitIp: true }));
+expectType<Promise<pm2.UninstallStartupResult>>(pm2.uninstallStartup('systemd-user'));
+expectError(pm2.startup('systemd', { user: 5 }));
 
 // Modules, checkouts, deployment, logs.
 pm2.install('pm2-x', { safe: true }, (error, value) => expectType<pm2.StartedProcess[] | string>(value));

@@ -25,6 +25,7 @@ use super::socket::Socket;
 use super::{Client, locked};
 use crate::host::files::open_to_write;
 use crate::host::handles::Pidfd;
+use crate::host::notify::{SOCKET_VARIABLE, WATCHDOG_PID_VARIABLE, WATCHDOG_VARIABLE};
 use crate::keeper::proto::PRIVATE_VARIABLES;
 
 /// How long a daemon may take from its start until it serves. It needs about 10 ms; a machine that is swapping needs seconds.
@@ -46,6 +47,9 @@ const READY_LINE_MAX: u64 = 16 * 1024;
 /// How much of what the daemon logged goes into an error.
 const TAIL_BYTES: u64 = 2048;
 const TAIL_LINES: usize = 10;
+
+/// What is between the caller and its own service manager: a keeper that spoke to that would keep alive a service that hangs.
+const MANAGER_VARIABLES: [&str; 3] = [SOCKET_VARIABLE, WATCHDOG_VARIABLE, WATCHDOG_PID_VARIABLE];
 
 /// What this process holds of the daemons it has started.
 #[derive(Debug, Default)]
@@ -138,19 +142,21 @@ async fn attempt(client: &Client) -> Result<(Socket, bool), ClientError> {
 
 /// The executable's copy in the home, made now if it is not there.
 pub(super) fn program(client: &Client) -> Result<PathBuf, ClientError> {
-    let executable = client
-        .0
-        .executable
-        .clone()
-        .map_or_else(std::env::current_exe, Ok);
-    let executable = executable.map_err(|source| ClientError::Start {
-        program: PathBuf::from("/proc/self/exe"),
-        source,
-    })?;
+    let executable = executable(client)?;
     Ok(client
         .home()
         .install(&executable, env!("CARGO_PKG_VERSION"))?
         .program)
+}
+
+/// The executable that is copied.
+pub(super) fn executable(client: &Client) -> Result<PathBuf, ClientError> {
+    let given = client.0.executable.clone();
+    let executable = given.map_or_else(std::env::current_exe, Ok);
+    executable.map_err(|source| ClientError::Start {
+        program: PathBuf::from("/proc/self/exe"),
+        source,
+    })
 }
 
 /// Waits for a daemon that somebody else is starting. `None` when it is time to try to start one again.
@@ -185,6 +191,9 @@ fn start(client: &Client, program: &Path) -> io::Result<PipeReader> {
         .envs(environment(settings.env))
         .envs(&client.0.variables)
         .env("PM2_HOME", &home.root);
+    if let Some(manager) = &settings.manager {
+        command.envs(manager.variables());
+    }
     // The descriptors travel as standard streams: those reach exactly this child, whatever other threads start meanwhile.
     command
         .env("PM2_READY_FD", "1")
@@ -228,9 +237,8 @@ fn environment(given: Vec<(OsString, OsString)>) -> impl Iterator<Item = (OsStri
         given
     };
     env.into_iter().filter(|(name, _)| {
-        !PRIVATE_VARIABLES
-            .iter()
-            .any(|private| OsStr::new(private) == name)
+        let mut private = PRIVATE_VARIABLES.iter().chain(&MANAGER_VARIABLES);
+        !private.any(|private| OsStr::new(private) == name)
     })
 }
 

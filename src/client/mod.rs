@@ -12,7 +12,9 @@ mod connection;
 mod error;
 mod kill;
 mod launch;
+mod service;
 mod socket;
+pub mod startup;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -20,6 +22,7 @@ mod update;
 pub use bus::{BusMessage, Subscription};
 pub use connection::OnReply;
 pub use error::ClientError;
+pub use service::ServiceManager;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -58,6 +61,22 @@ pub struct ClientConfig {
     pub variables: HashMap<String, OsString>,
 }
 
+impl ClientConfig {
+    /// The daemon that the environment means, and this executable to start it.
+    pub fn from_environment() -> io::Result<Self> {
+        let cwd = std::env::current_dir()?;
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            name.starts_with("PM2_").then_some((name, value))
+        });
+        Ok(Self {
+            home: Home::locate(&|name| std::env::var_os(name), &cwd),
+            executable: None,
+            variables: variables.collect(),
+        })
+    }
+}
+
 /// What a daemon is started with, if one has to be.
 #[derive(Clone, Default)]
 pub struct LaunchSettings {
@@ -65,6 +84,8 @@ pub struct LaunchSettings {
     pub env: Vec<(OsString, OsString)>,
     /// The daemon ends, and every app with it, when this process does.
     pub is_tied: bool,
+    /// The service manager whose service the daemon is.
+    pub manager: Option<ServiceManager>,
 }
 
 impl std::fmt::Debug for LaunchSettings {
@@ -72,6 +93,7 @@ impl std::fmt::Debug for LaunchSettings {
         f.debug_struct("LaunchSettings")
             .field("env", &format_args!("{} variables", self.env.len()))
             .field("is_tied", &self.is_tied)
+            .field("manager", &self.manager)
             .finish()
     }
 }

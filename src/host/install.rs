@@ -4,7 +4,7 @@ use super::files::{beside, write_new};
 use super::paths::Home;
 use super::{HostError, paths};
 use std::fs::{self, File, FileTimes, Metadata};
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -35,17 +35,25 @@ impl Home {
     /// change. Never a hard link: overwriting the source in place would change what runs. A running copy is replaced by
     /// name only and goes on. Any number of processes may do this at once.
     pub fn install(&self, executable: &Path, version: &str) -> Result<Installed, HostError> {
+        let opened = File::open(executable).map_err(|source| HostError::File {
+            action: "copy",
+            path: executable.to_path_buf(),
+            source,
+        })?;
+        self.install_from(&opened, version)
+    }
+
+    /// The same from an open file, for whoever may not open it by its name.
+    pub fn install_from(&self, executable: &File, version: &str) -> Result<Installed, HostError> {
         let installed = self.installed(version);
         if let Some(folder) = installed.program.parent() {
             paths::create_folder(folder)?;
         }
-        if executable != installed.program {
-            copy_program(executable, &installed.program).map_err(|source| HostError::File {
-                action: "copy",
-                path: executable.to_path_buf(),
-                source,
-            })?;
-        }
+        copy_program(executable, &installed.program).map_err(|source| HostError::File {
+            action: "copy the executable to",
+            path: installed.program.clone(),
+            source,
+        })?;
         write_preload(&installed.preload).map_err(|source| HostError::File {
             action: "write",
             path: installed.preload.clone(),
@@ -55,8 +63,8 @@ impl Home {
     }
 }
 
-fn copy_program(source: &Path, target: &Path) -> io::Result<()> {
-    let original = fs::metadata(source)?;
+fn copy_program(mut source: &File, target: &Path) -> io::Result<()> {
+    let original = source.metadata()?;
     if fs::metadata(target).is_ok_and(|copy| is_same(&original, &copy)) {
         return Ok(());
     }
@@ -71,7 +79,8 @@ fn copy_program(source: &Path, target: &Path) -> io::Result<()> {
             .create_new(true)
             .mode(0o700)
             .open(&temporary)?;
-        io::copy(&mut File::open(source)?, &mut copy)?;
+        source.rewind()?;
+        io::copy(&mut source, &mut copy)?;
         // Last, so that a copy that was cut short never looks like the original.
         copy.set_times(FileTimes::new().set_modified(original.modified()?))?;
         drop(copy);
@@ -84,8 +93,10 @@ fn copy_program(source: &Path, target: &Path) -> io::Result<()> {
 }
 
 fn is_same(original: &Metadata, copy: &Metadata) -> bool {
-    original.len() == copy.len()
-        && (original.mtime(), original.mtime_nsec()) == (copy.mtime(), copy.mtime_nsec())
+    let place = |file: &Metadata| (file.dev(), file.ino());
+    place(original) == place(copy)
+        || original.len() == copy.len()
+            && (original.mtime(), original.mtime_nsec()) == (copy.mtime(), copy.mtime_nsec())
 }
 
 fn write_preload(target: &Path) -> io::Result<()> {

@@ -7,6 +7,7 @@
     reason = "the one room that talks to the kernel without a wrapper; each block says why it is sound"
 )]
 
+pub mod account;
 pub mod dump;
 pub mod families;
 pub mod files;
@@ -15,6 +16,7 @@ pub mod handles;
 pub mod install;
 pub mod listen;
 pub mod memory;
+pub mod notify;
 pub mod paths;
 mod proc_stat;
 pub mod process;

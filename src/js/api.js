@@ -268,6 +268,16 @@ class API {
     );
   }
 
+  /** `([platform], [options], [callback])`: has the machine's init system bring the saved processes back at boot. */
+  startup(platform, options, callback) {
+    return require('./startup.js').run(this, 'startup', platform, options, callback);
+  }
+
+  /** `([platform], [options], [callback])`: has it do so no more. */
+  uninstallStartup(platform, options, callback) {
+    return require('./startup.js').run(this, 'uninstallStartup', platform, options, callback);
+  }
+
   /** Does nothing, as in pm2. */
   autodump(callback) {
     return settle(callback, () => undefined);

@@ -71,6 +71,11 @@ class Client {
     });
   }
 
+  /** Asks for a service of the init system; connects to no daemon. */
+  startup(verb, payload) {
+    return this.#link.ask(verb, payload);
+  }
+
   update(callback) {
     return settle(callback, async () => JSON.parse(await this.#link.update(this.daemon_mode)));
   }

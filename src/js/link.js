@@ -42,6 +42,11 @@ class Link {
     return this.#open().request(isDaemon, op, name, payload);
   }
 
+  /** One request to the native half that needs no daemon. The value is the answer's JSON text. */
+  ask(op, payload) {
+    return this.#open().ask(op, '', payload);
+  }
+
   /** Has the daemon of this package, with the environment of this moment, take over. */
   update(isDaemon) {
     return this.#open().request(isDaemon, 'update', '', launchPayload(isDaemon));

@@ -120,7 +120,7 @@ impl Keeper {
             }
             while self.signals.next().is_some() {}
         }
-        launch::remove_pid_file(&self.launched.home);
+        launch::leave(&self.launched);
         code
     }
 }

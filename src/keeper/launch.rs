@@ -2,6 +2,7 @@
 //! the one that follows a keeper: then the home is locked already, and there is a record of what is to be taken over.
 
 use super::handover::{self, HANDOVER_VARIABLE, Handover};
+use super::manager::{self, Manager};
 use crate::host::files::{FileLock, note, open_to_write};
 use crate::host::paths::Home;
 use crate::host::spawn::Plan;
@@ -53,6 +54,8 @@ pub(super) struct Launched {
     pub(super) ready: Ready,
     /// Its end is ours: no-daemon mode.
     pub(super) tie: Option<OwnedFd>,
+    /// Who watches us.
+    pub(super) manager: Manager,
 }
 
 /// Why there is no keeper.
@@ -80,6 +83,7 @@ pub(super) fn launch(root: &Path) -> Result<(Launched, Option<Handover>), NotLau
                 lock,
                 ready,
                 tie,
+                manager: Manager::new(|name| std::env::var_os(name)),
             };
             Ok((launched, None))
         }
@@ -129,7 +133,9 @@ fn succeed(root: &Path, record: i32) -> Result<(Launched, Handover), NotLaunched
         lock: FileLock::share(lock),
         ready: Ready::default(),
         tie,
+        manager: Manager::new(|name| std::env::var_os(name)),
     };
+    launched.manager.succeed();
     Ok((launched, left))
 }
 
@@ -196,8 +202,10 @@ pub(super) fn last_words(home: &Home, from: u64) -> Option<String> {
     reason.map(str::to_owned)
 }
 
-/// Removes the pid file, unless it is somebody else's by now.
-pub(super) fn remove_pid_file(home: &Home) {
+/// Says that we end, and removes the pid file, unless it is somebody else's by now.
+pub(super) fn leave(launched: &Launched) {
+    launched.manager.end();
+    let home = &launched.home;
     let own = std::process::id().to_string();
     if fs::read_to_string(&home.pid_file).is_ok_and(|pid| pid.trim() == own) {
         let _gone = fs::remove_file(&home.pid_file);
@@ -253,15 +261,21 @@ pub(super) fn environment(
             .collect()
     };
     let ours = ours.into_iter().filter(|(name, _)| {
-        name != "PM2_HOME" && PRIVATE_VARIABLES.iter().all(|private| name != private)
+        let mut others = PRIVATE_VARIABLES.iter().chain(&manager::VARIABLES);
+        name != "PM2_HOME" && others.all(|other| name != other)
     });
     let root = ("PM2_HOME".into(), home.root.clone().into_os_string());
     let added = descriptors
         .iter()
         .map(|(name, number)| (name.into(), number.to_string().into()));
+    // Also when the environment is a caller's: whoever watches us watches who comes after us.
+    let watched = manager::VARIABLES
+        .iter()
+        .filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
     let entries = ours
         .chain([root])
         .chain(added)
+        .chain(watched)
         .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
     entries
         .filter_map(|entry| CString::new(entry).ok())

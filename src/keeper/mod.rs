@@ -10,6 +10,7 @@ mod ending;
 mod frame;
 mod handover;
 mod launch;
+mod manager;
 pub mod proto;
 mod serving;
 mod store;
@@ -148,6 +149,7 @@ impl Keeper {
                 up.give(&self.store);
             }
             self.wait(is_more)?;
+            self.launched.manager.beat();
             self.receive_signals();
             self.watch_tie();
             is_more = self.perform_requests();
@@ -179,6 +181,7 @@ impl Keeper {
                 up.deadline
             }
         };
+        let due = due.into_iter().chain(self.launched.manager.due()).min();
         let limit = due.map(|due| due.saturating_duration_since(Instant::now()));
         process::wait(
             &mut interests,
@@ -313,7 +316,7 @@ impl Keeper {
             }
             Request::Quit => {
                 self.ending = Ending::Quit;
-                launch::remove_pid_file(&self.launched.home);
+                launch::leave(&self.launched);
                 if let Daemon::Up(up) = &mut self.daemon {
                     up.deadline = Some(Instant::now() + EXIT_LIMIT);
                 }

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pm2::client::{Client, ClientError, LaunchSettings, Subscription, actions};
+use pm2::client::actions::{self, ActionError};
+use pm2::client::startup::{self, Verb};
+use pm2::client::{Client, ClientError, LaunchSettings, Subscription};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -150,6 +152,7 @@ fn settle_launch(client: &Client, payload: &str) -> Result<(), Failure> {
     client.set_launch(LaunchSettings {
         env: env.collect(),
         is_tied: !daemon,
+        manager: None,
     });
     Ok(())
 }
@@ -188,6 +191,7 @@ pub(crate) async fn perform(desk: Rc<Desk>, request: Request, answer: Answer) {
             .map(|()| r#"{"success":true}"#.to_owned())
             .map_err(Failure::from),
         "update" => desk.update(&request.payload).await,
+        "startup" | "unstartup" => startup(client, &request).await,
         "ping" => Ok(client.ping().await.to_string()),
         "disconnect" => {
             desk.unsubscribe();
@@ -202,6 +206,21 @@ pub(crate) async fn perform(desk: Rc<Desk>, request: Request, answer: Answer) {
         Ok(value) => answer.value(value),
         Err(Failure(error)) => answer.failure(error),
     }
+}
+
+/// Makes or removes the service that brings everything back at boot. Its commands are waited for elsewhere.
+async fn startup(client: &Client, request: &Request) -> Result<String, Failure> {
+    let verb = match request.op.as_str() {
+        "startup" => Verb::Startup,
+        _ => Verb::Unstartup,
+    };
+    let (client, payload) = (client.clone(), request.payload.clone());
+    let work = move || startup::run(&client, verb, &payload);
+    let done = tokio::task::spawn_blocking(work).await;
+    let made =
+        done.map_err(|panic| Failure(json!({ "message": panic.to_string() }).to_string()))?;
+    let made = made.map_err(|error| Failure(ActionError::from(error).to_json()))?;
+    Ok(made.to_json(verb))
 }
 
 /// A call that came while there was no connection: connects, then sends it before any that come later.

@@ -121,6 +121,7 @@ fn start(client: Client, queued: Arc<AtomicUsize>) -> std::io::Result<Running> {
     client.set_launch(LaunchSettings {
         env: std::env::vars_os().collect(),
         is_tied: false,
+        manager: None,
     });
     let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -21,13 +21,22 @@ pub async fn run<R: Rpc>(rpc: &R, name: &str, payload: &str) -> Result<String, A
         "getProcessIdByName" => queries::ids(rpc, payload).await,
         "sendSignal" => queries::signal(rpc, payload).await,
         "dump" => files::save(rpc, payload).await,
-        "resurrect" => restore::resurrect(rpc, payload).await,
+        "resurrect" => restore::resurrect(rpc, payload, &|_| ()).await,
         "clearDump" => restore::clear(payload),
         "flush" => files::flush(rpc, payload).await,
         "startModule" => modules::start(rpc, payload).await,
         "launchModules" => modules::launch(rpc, payload).await,
         _ => Err(ActionError::new(format!("unknown action {name}"))),
     }
+}
+
+/// The action `resurrect`, told step by step.
+pub async fn resurrect<R: Rpc>(
+    rpc: &R,
+    payload: &str,
+    tell: &dyn Fn(restore::Restoring),
+) -> Result<String, ActionError> {
+    restore::resurrect(rpc, &Payload::read(payload)?, tell).await
 }
 
 async fn start<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, ActionError> {

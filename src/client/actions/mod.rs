@@ -76,9 +76,10 @@ mod testing;
 mod tests;
 mod window;
 
-pub use dispatch::run;
+pub use dispatch::{resurrect, run};
 pub use error::ActionError;
 pub use offline::offline;
+pub use restore::Restoring;
 
 /// A line to a daemon: calls one method and gives back the reply's argument array as JSON text.
 ///

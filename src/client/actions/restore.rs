@@ -1,5 +1,7 @@
 //! What was saved, started again.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::files::SUCCESS;
@@ -10,13 +12,31 @@ use super::{ActionError, Rpc};
 use crate::config::Object;
 use crate::host::dump;
 
+/// What happens while saved processes are brought back.
+#[derive(Debug, Clone, Copy)]
+pub enum Restoring<'a> {
+    /// This file is of no use, for this reason.
+    Unreadable(&'a Path, &'a str),
+    /// This file is the one.
+    From(&'a Path),
+    /// The process of this script is back.
+    Restored(&'a str),
+}
+
 /// Prepares every process of the saved list whose name is not managed yet. The value is the list's text; an empty text when nothing
 /// was ever saved.
 ///
 /// A list that cannot be read is put aside under a name of its own, and the one before it is taken. If that is none either, the call fails:
 /// something was saved, and is not back.
-pub(super) async fn resurrect<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, ActionError> {
+pub(super) async fn resurrect<R: Rpc>(
+    rpc: &R,
+    payload: &Payload,
+    tell: &dyn Fn(Restoring),
+) -> Result<String, ActionError> {
     let found = dump::load(&payload.home);
+    for (path, reason) in &found.unreadable {
+        tell(Restoring::Unreadable(path, reason));
+    }
     let Some(saved) = found.saved else {
         let reasons: Vec<String> = found
             .unreadable
@@ -32,6 +52,7 @@ pub(super) async fn resurrect<R: Rpc>(rpc: &R, payload: &Payload) -> Result<Stri
             )))
         };
     };
+    tell(Restoring::From(&saved.path));
     let listing = Listing::fetch(rpc).await?;
     let name = |record: &Object| {
         record
@@ -50,10 +71,17 @@ pub(super) async fn resurrect<R: Rpc>(rpc: &R, payload: &Payload) -> Result<Stri
     let tasks = wanted.map(async |record| {
         let args = Value::Array(vec![Value::Object(record.clone())]);
         let prepared = rpc.call("prepare", &args.to_string()).await;
-        prepared.map_err(|error| match name(record) {
-            Some(name) => format!("{name}: {}", error.message),
-            None => error.message,
-        })
+        match prepared {
+            Ok(_) => {
+                let script = record.get("pm_exec_path").and_then(Value::as_str);
+                tell(Restoring::Restored(script.unwrap_or_default()));
+                Ok(())
+            }
+            Err(error) => Err(match name(record) {
+                Some(name) => format!("{name}: {}", error.message),
+                None => error.message,
+            }),
+        }
     });
     let results = all(tasks, payload.parallel(Some(PARALLEL_DEFAULT))).await;
     // One that cannot be started keeps nobody else from it.

@@ -117,6 +117,7 @@ fn the_daemon_gets_the_given_environment_and_no_foreign_channel() {
                 set("PM2_HOME", "/elsewhere"),
             ],
             is_tied: false,
+            manager: None,
         });
         let _ended = stage.client.connect().await.unwrap_err();
         let env = std::fs::read_to_string(stage.path().join("env")).unwrap();

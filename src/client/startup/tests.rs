@@ -1,0 +1,479 @@
+//! Every init system, into a folder that stands for the machine, with programs that only write down how they were called.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::super::ClientConfig;
+use super::*;
+
+/// A machine: a root folder, a home, programs, and an executable which says how it was started.
+struct Machine {
+    folder: tempfile::TempDir,
+    home: PathBuf,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self::with_home(".pm2")
+    }
+
+    fn with_home(home: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Self {
+            home: folder.path().join(home),
+            folder,
+        };
+        machine.program("pm2", r#"echo "pm2 [$PM2_HOME] $*" >> "$LOG""#);
+        machine
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts a shell script into the machine's PATH.
+    fn program(&self, name: &str, text: &str) {
+        let log = self.path("log");
+        let script = format!("#!/bin/sh\nLOG='{}'\n{text}\n", log.display());
+        fs::create_dir_all(self.path("programs")).unwrap();
+        let path = self.path("programs").join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn programs(&self, names: &[&str]) {
+        for name in names {
+            self.program(name, r#"echo "$(basename "$0") $*" >> "$LOG""#);
+        }
+    }
+
+    fn run(
+        &self,
+        verb: Verb,
+        platform: Option<&str>,
+        options: &Value,
+    ) -> Result<Startup, StartupError> {
+        let mut options = options.clone();
+        options["root"] = json!(self.path("disk"));
+        self.run_exactly(verb, platform, &options)
+    }
+
+    fn run_exactly(
+        &self,
+        verb: Verb,
+        platform: Option<&str>,
+        options: &Value,
+    ) -> Result<Startup, StartupError> {
+        let config = ClientConfig {
+            home: self.home.clone(),
+            executable: Some(self.path("programs/pm2")),
+            ..ClientConfig::default()
+        };
+        let path = format!(
+            "{}:relative::/usr/bin:/bin",
+            self.path("programs").display()
+        );
+        let payload = json!({
+            "platform": platform, "options": options, "cwd": self.path(""), "node": "/opt/node/bin/node",
+            "env": {"PATH": path, "PM2_HOME": self.home},
+        });
+        run(&Client::new(config).unwrap(), verb, &payload.to_string())
+    }
+
+    /// What the programs were called with since the last time.
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+        let _none = fs::remove_file(self.path("log"));
+        log
+    }
+
+    /// The same on every machine and for every user.
+    fn neutral(&self, text: &str) -> String {
+        let own = Account::current().unwrap();
+        let version = format!("bin/{}/pm2", env!("CARGO_PKG_VERSION"));
+        text.replace(&*self.path("").to_string_lossy(), "/MACHINE/")
+            .replace(&version, "bin/VERSION/pm2")
+            .replace(&*own.folder.to_string_lossy(), "/FOLDER")
+            .replace(&own.name, "USER")
+    }
+}
+
+fn message(result: Result<Startup, StartupError>) -> String {
+    result.map(|made| made.platform).unwrap_err().to_string()
+}
+
+// Protects what init systems read and are told, to the byte. The snapshots are the golden files.
+#[test]
+fn every_init_system_gets_its_file_and_its_commands() {
+    let all =
+        "systemctl loginctl update-rc.d chkconfig rc-update launchctl sysrc rcctl svcadm svccfg";
+    for platform in [
+        "systemd",
+        "systemd-user",
+        "upstart",
+        "systemv",
+        "openrc",
+        "launchd",
+        "rcd",
+        "rcd-openbsd",
+        "smf",
+    ] {
+        let machine = Machine::new();
+        machine.programs(&all.split(' ').collect::<Vec<_>>());
+        let made = machine
+            .run(Verb::Startup, Some(platform), &json!({}))
+            .unwrap();
+        let text = fs::read_to_string(&made.destination).unwrap();
+        assert_eq!(text, made.template);
+        let access = fs::metadata(&made.destination).unwrap().mode() & 0o777;
+        let done = machine.log();
+        // What a script is asked at the end, it asks the programs of a machine we do not have.
+        let is_script = access == 0o755;
+        if is_script {
+            fs::write(
+                &made.destination,
+                format!(
+                    "#!/bin/sh\necho script \"$@\" >> {}\n",
+                    machine.path("log").display()
+                ),
+            )
+            .unwrap();
+        }
+        let gone = machine
+            .run(Verb::Unstartup, Some(platform), &json!({}))
+            .unwrap();
+        assert!(!made.destination.exists());
+        assert_eq!(gone.failed, [""; 0], "{platform}");
+        let shown = format!(
+            "{text}--- {} {access:o}\n--- done\n{done}--- undone\n{}",
+            made.destination.display(),
+            machine.log()
+        );
+        insta::with_settings!({omit_expression => true, prepend_module_to_snapshot => false}, {
+            insta::assert_snapshot!(platform, machine.neutral(&shown));
+        });
+    }
+}
+
+// Protects: the unit goes on working when the package it came from has gone.
+#[test]
+fn what_is_started_at_boot_is_a_copy_in_the_home() {
+    let machine = Machine::new();
+    machine.programs(&["systemctl"]);
+    let made = machine.run(Verb::Startup, None, &json!({})).unwrap();
+    let copy = machine
+        .home
+        .join(format!("bin/{}/pm2", env!("CARGO_PKG_VERSION")));
+    assert!(
+        made.template
+            .contains(&format!("ExecStart=\"{}\" resurrect", copy.display()))
+    );
+    assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(&machine.home).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(made.detected, Some("systemd"));
+}
+
+#[test]
+fn doing_it_again_changes_nothing() {
+    let machine = Machine::new();
+    machine.programs(&["systemctl"]);
+    let first = machine
+        .run(Verb::Startup, Some("ubuntu"), &json!({}))
+        .unwrap();
+    let again = machine
+        .run(Verb::Startup, Some("systemd"), &json!({}))
+        .unwrap();
+    assert_eq!(first, again);
+    let folder = first.destination.parent().unwrap();
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+    for _ in 0..2 {
+        let gone = machine
+            .run(Verb::Unstartup, Some("systemd"), &json!({}))
+            .unwrap();
+        assert_eq!(gone.failed, [""; 0]);
+    }
+}
+
+#[test]
+fn what_is_only_to_be_seen_is_not_done() {
+    let machine = Machine::new();
+    machine.programs(&["rc-update"]);
+    let shown = machine
+        .run_exactly(Verb::Startup, Some("openrc"), &json!({"print": true}))
+        .unwrap();
+    assert_eq!(shown.commands, ["rc-update add pm2 default"]);
+    assert_eq!(shown.destination, Path::new("/etc/init.d/pm2"));
+    machine
+        .run_exactly(Verb::Unstartup, None, &json!({"print": true}))
+        .unwrap();
+    assert_eq!(machine.log(), "");
+    assert!(!machine.home.exists());
+}
+
+// Protects pm2's order: some machines have the programs of two.
+#[test]
+fn an_init_system_is_recognised_by_its_program() {
+    let machine = Machine::new();
+    assert_eq!(System::detect(machine.path("programs").as_os_str()), None);
+    let found: Vec<&str> = [
+        "svcadm",
+        "rcctl",
+        "sysrc",
+        "launchctl",
+        "rc-update",
+        "chkconfig",
+        "update-rc.d",
+        "systemctl",
+    ]
+    .into_iter()
+    .filter_map(|program| {
+        machine.programs(&[program]);
+        System::detect(machine.path("programs").as_os_str()).map(System::name)
+    })
+    .collect();
+    assert_eq!(
+        found,
+        [
+            "smf",
+            "rcd-openbsd",
+            "rcd",
+            "launchd",
+            "openrc",
+            "systemv",
+            "upstart",
+            "systemd"
+        ]
+    );
+}
+
+// Protects: whoever waits for the network gets it, under a name of the user's choice.
+#[test]
+fn options_reach_the_file() {
+    let machine = Machine::new();
+    machine.programs(&["systemctl"]);
+    let options = json!({"waitIp": true, "serviceName": "web@1", "hp": "relative/folder"});
+    let made = machine.run(Verb::Startup, None, &options).unwrap();
+    assert!(
+        made.destination
+            .ends_with("etc/systemd/system/web@1.service")
+    );
+    for line in [
+        "After=network-online.target\nWants=network-online.target\n",
+        "WantedBy=network-online.target\n",
+        &format!(
+            "Environment=\"PM2_HOME={}/.pm2\"\n",
+            machine.path("relative/folder").display()
+        ),
+    ] {
+        assert!(made.template.contains(line), "{line}{}", made.template);
+    }
+    // Folders without a fixed place have no business in a service's PATH.
+    let path = made
+        .template
+        .lines()
+        .find(|line| line.contains("PATH="))
+        .unwrap();
+    assert!(
+        !path.contains("relative") && !path.contains("::") && path.contains(":/opt/node/bin:"),
+        "{path}"
+    );
+    assert_eq!(path.matches(":/usr/bin").count(), 1, "{path}");
+}
+
+// Protects against a home whose name is code: the scripts are run by a real shell, with a `su` that does what it is told.
+#[test]
+fn scripts_survive_a_home_with_any_name() {
+    let machine = Machine::with_home("it's a \"$(touch pwned)\" `%h` \\ home;&");
+    machine.programs(&["chkconfig", "update-rc.d"]);
+    // su -s /bin/sh USER -c COMMAND
+    machine.program("su", r#"[ "$#" = 5 ] && exec env -i /bin/sh -c "$5""#);
+    let made = machine
+        .run(Verb::Startup, Some("systemv"), &json!({}))
+        .unwrap();
+    machine.log();
+    let script = |word: &str| {
+        let path = format!("{}:/usr/bin:/bin", machine.path("programs").display());
+        let mut command = Command::new(&made.destination);
+        command
+            .arg(word)
+            .current_dir(machine.path(""))
+            .env("PATH", path);
+        command.output().unwrap()
+    };
+    for (word, asked) in [
+        ("start", "resurrect"),
+        ("reload", "reload all"),
+        ("stop", "kill"),
+        ("restart", "kill"),
+    ] {
+        let output = script(word);
+        assert!(output.status.success(), "{word}: {output:?}");
+        let log = machine.log();
+        let expected = format!("pm2 [{}] {asked}\n", machine.home.display());
+        assert!(log.starts_with(&expected), "{word}: {log} {expected}");
+    }
+    assert_eq!(script("status").status.code(), Some(3));
+    fs::write(machine.home.join("pm2.pid"), std::process::id().to_string()).unwrap();
+    assert_eq!(script("status").status.code(), Some(0));
+    assert_eq!(script("dance").status.code(), Some(2));
+    assert!(!machine.path("pwned").exists());
+    let unit = machine
+        .run(Verb::Startup, Some("launchd"), &json!({"print": true}))
+        .unwrap();
+    assert!(
+        unit.template.contains("`%h` \\ home;&amp;/bin"),
+        "{}",
+        unit.template
+    );
+}
+
+// Protects every shell template from a typing error: a shell reads all of each.
+#[test]
+fn every_script_is_one_for_a_shell() {
+    let machine = Machine::new();
+    for platform in ["upstart", "openrc", "rcd", "rcd-openbsd"] {
+        let made = machine
+            .run(Verb::Startup, Some(platform), &json!({"print": true}))
+            .unwrap();
+        let script = machine.path("script");
+        fs::write(&script, &made.template).unwrap();
+        let read = Command::new("/bin/sh")
+            .arg("-n")
+            .arg(&script)
+            .output()
+            .unwrap();
+        assert!(read.status.success(), "{platform}: {read:?}");
+        assert!(!made.template.contains("{{"), "{platform}");
+    }
+}
+
+#[test]
+fn a_command_that_fails_ends_it_and_says_why() {
+    let machine = Machine::new();
+    machine.program("systemctl", "echo 'no such bus' >&2; exit 4");
+    let error = message(machine.run(Verb::Startup, None, &json!({"serviceName": "x"})));
+    assert_eq!(
+        error,
+        "systemctl enable x failed: exit status: 4: no such bus"
+    );
+    let gone = machine
+        .run(Verb::Unstartup, None, &json!({"serviceName": "x"}))
+        .unwrap();
+    assert_eq!(gone.failed.len(), 2, "{:?}", gone.failed);
+    assert!(gone.failed[0].starts_with("systemctl stop x failed"));
+    fs::write(machine.path("disk/etc"), "").unwrap_err();
+    let blocked = Machine::new();
+    fs::write(blocked.path("disk"), "").unwrap();
+    let error = message(blocked.run(Verb::Startup, Some("systemd"), &json!({"serviceName": "x"})));
+    assert!(
+        error.contains("disk/etc/systemd/system/x.service"),
+        "{error}"
+    );
+}
+
+// Protects root's init system from whoever calls: nothing becomes another line, or another folder.
+#[test]
+fn what_is_no_good_is_named_with_what_is_allowed() {
+    let machine = Machine::new();
+    for (options, words) in [
+        (json!({"user": 5}), "option \"user\" must be text, not 5"),
+        (
+            json!({"user": ""}),
+            "option \"user\" must be text, not \"\"",
+        ),
+        (
+            json!({"user": "no-such-user"}),
+            "the user \"no-such-user\" does not exist",
+        ),
+        (
+            json!({"waitIp": "yes"}),
+            "option \"waitIp\" must be true or false, not \"yes\"",
+        ),
+        (
+            json!({"serviceName": "../x"}),
+            "option \"serviceName\" must be at most 100 letters",
+        ),
+        (json!({"serviceName": "-x"}), "option \"serviceName\""),
+        (
+            json!({"serviceName": "x".repeat(101)}),
+            "option \"serviceName\"",
+        ),
+        (json!({"serviceName": "a b"}), "option \"serviceName\""),
+        (
+            json!({"hp": "/x\nExecStart=/bin/evil"}),
+            "option \"hp\" has a control character",
+        ),
+    ] {
+        let error = message(machine.run(Verb::Startup, Some("systemd"), &options));
+        assert!(error.contains(words), "{options}: {error}");
+    }
+    machine
+        .run(
+            Verb::Startup,
+            Some("smf"),
+            &json!({"print": true, "serviceName": "x".repeat(100)}),
+        )
+        .unwrap();
+    let error = message(machine.run(Verb::Startup, Some("windows"), &json!({})));
+    assert!(
+        error
+            .starts_with("Unknown platform / init system name: \"windows\"; allowed are systemd, "),
+        "{error}"
+    );
+    let bare = |platform: Value| {
+        let payload = json!({"platform": platform, "cwd": "/", "env": {"PATH": "/nowhere"}});
+        let config = ClientConfig {
+            home: "/tmp/h".into(),
+            ..ClientConfig::default()
+        };
+        message(run(
+            &Client::new(config).unwrap(),
+            Verb::Startup,
+            &payload.to_string(),
+        ))
+    };
+    assert_eq!(bare(json!(null)), "Init system not found");
+    assert_eq!(bare(json!(5)), "option \"platform\" must be a name, not 5");
+}
+
+// Protects a service of somebody else: it is that one's home and executable, with that one's rights, whatever links are there.
+#[test]
+fn a_service_of_another_user_has_that_users_home() {
+    let Some(nobody) = Account::named("nobody").filter(|_| nix::unistd::geteuid().is_root()) else {
+        return;
+    };
+    let machine = Machine::new();
+    machine.programs(&["systemctl"]);
+    let folder = machine.path("folder");
+    fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::chown(&folder, Some(nobody.uid), Some(nobody.gid)).unwrap();
+    fs::set_permissions(machine.path(""), fs::Permissions::from_mode(0o711)).unwrap();
+    // The package may be where nobody but root can read it.
+    fs::set_permissions(
+        machine.path("programs/pm2"),
+        fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
+    let options = json!({"user": "nobody", "hp": folder});
+    let made = machine.run(Verb::Startup, None, &options).unwrap();
+    assert!(made.template.contains("User=nobody\n") && made.service == "pm2-nobody");
+    let copy = folder.join(format!(".pm2/bin/{}/pm2", env!("CARGO_PKG_VERSION")));
+    let found = fs::metadata(&copy).unwrap();
+    assert_eq!(
+        (found.uid(), found.gid(), found.mode() & 0o777),
+        (nobody.uid, nobody.gid, 0o700)
+    );
+    // A link in that user's folder does not have root write where the user cannot.
+    fs::remove_dir_all(folder.join(".pm2")).unwrap();
+    let secret = machine.path("secret");
+    fs::create_dir(&secret).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::symlink(&secret, folder.join(".pm2")).unwrap();
+    let error = message(machine.run(Verb::Startup, None, &options));
+    assert!(error.contains("ermission denied"), "{error}");
+    assert_eq!(fs::read_dir(&secret).unwrap().count(), 0);
+}
