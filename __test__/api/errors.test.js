@@ -161,3 +161,21 @@ describe('configuration files with a mistake', () => {
     expect(await message(method, 'none.json')).toBe(`File ${path.join(box.folder, 'none.json')} not found`);
   });
 });
+
+// Protects: a callback given where an argument is missing is called, with what is missing, and not taken for the argument.
+testOurs.each([
+  'start',
+  'restart',
+  'reload',
+  'stop',
+  'delete',
+  'scale',
+  'reset',
+  'describe',
+  'env',
+  'trigger',
+  'sendDataToProcessId',
+  'install',
+])('pm2.%s with nothing but a callback', async (method) => {
+  expect(await message(method)).toMatch(new RegExp(`pm2\\.${method} must be .*, not undefined$`));
+});

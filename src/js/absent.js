@@ -36,7 +36,7 @@ const ABSENT = {
 /** A method that always fails, with the name and the number of arguments that callers may look at. */
 function failing(name, settle) {
   const [args, reason] = ABSENT[name];
-  const method = function (...given) {
+  const method = (...given) => {
     const callback = given.findLast((each) => typeof each === 'function');
     return settle(callback, () => {
       throw Object.assign(new Error(reason), { code: 'ERR_PM2_ABSENT' });

@@ -4,6 +4,7 @@ const path = require('node:path');
 const { checkOptions, declared, idOrName, requireSignal, startOptions, whatToOperate, whatToStart } = require('./arguments.js');
 const { Client } = require('./client.js');
 const constants = require('./constants.js');
+const { acceptEarlyCallbacks } = require('./early.js');
 const { Further } = require('./further.js');
 const { defaultHome, removeHome } = require('./paths.js');
 const { badArgument, settle } = require('./settle.js');
@@ -303,7 +304,7 @@ class API {
 
   /** `(id, packet, [callback])` or `(packet, [callback])`. */
   sendDataToProcessId(id, packet, callback) {
-    if (typeof id === 'object' && id !== null) return sendData(this, id, packet);
+    if ((typeof id === 'object' && id !== null) || typeof packet === 'function') return sendData(this, id, packet);
     return sendData(this, typeof packet === 'object' && packet !== null ? { ...packet, id } : packet, callback);
   }
 
@@ -466,5 +467,6 @@ function readConfiguration(file) {
 // Ordinary properties of the prototype, because wrappers walk it.
 const { constructor: _own, ...further } = Object.getOwnPropertyDescriptors(Further.prototype);
 Object.defineProperties(API.prototype, further);
+acceptEarlyCallbacks(API.prototype);
 
 module.exports = API;
