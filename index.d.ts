@@ -190,9 +190,9 @@ declare namespace pm2 {
     dump(force: boolean, callback: Callback<Success>): void;
     dump(force?: boolean): Promise<Success>;
 
-    /** Starts what was saved and is not there; the value is the saved list as it was read. */
+    /** Starts what was saved and is not there; the value is the saved list as it was read. Without a callback it is false when nothing readable was saved. */
     resurrect(callback: Callback<Buffer>): void;
-    resurrect(): Promise<Buffer>;
+    resurrect(): Promise<Buffer> | false;
     /** Forgets what was saved. The callback gets no arguments when that worked. */
     clearDump(callback: (error?: Error) => void): void;
     clearDump(): Promise<void>;

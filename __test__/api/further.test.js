@@ -19,7 +19,7 @@ testOurs('every method of pm2 7.0.4 is there, with as many arguments', () => {
   // These print there and have a value here, so a callback comes last.
   const longer = new Set(['report', 'generateSample']);
   const counts = (object) => (name) => [name, object[name]?.length];
-  const names = Object.getOwnPropertyNames(reference).filter((name) => !longer.has(name) && !/tartup$/.test(name));
+  const names = Object.getOwnPropertyNames(reference).filter((name) => !longer.has(name));
   expect(names.map(counts(prototype))).toEqual(names.map(counts(reference)));
   for (const name of longer) expect(typeof prototype[name]).toBe('function');
 });
@@ -160,6 +160,15 @@ testOurs('an app follows its checkout to the newest commit, back and forth, and 
   expect(fs.readFileSync(path.join(work, 'app.js'), 'utf8')).toContain('mine');
   await box.call('start', { script: box.write('plain/x.js', IDLE), name: 'plain', cwd: path.join(box.folder, 'plain') });
   expect((await failure(box.call('pullAndReload', 'plain'))).msg).toBe('No versioning system found for process plain');
+});
+
+testOurs('resurrect without a callback says at once that nothing readable was saved', async () => {
+  expect(box.pm2.resurrect()).toBe(false);
+  box.write(path.join('h', 'dump.pm2'), '[{');
+  expect(box.pm2.resurrect()).toBe(false);
+  await box.call('start', { script: box.write('idle.js', IDLE) });
+  await box.call('dump');
+  expect(JSON.parse(await box.pm2.resurrect())).toHaveLength(1);
 });
 
 test('stdin of a program can be an app’s, until it ends', async () => {

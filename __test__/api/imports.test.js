@@ -153,6 +153,22 @@ test('completion says what is being completed, and nothing when nothing is', asy
   expect(inside('lib/completion.js').parseOut('  -a, --all  \n  -b --both')).toEqual({ shorts: ['a', 'b'], longs: ['all', 'both'] });
 });
 
+test('the configuration store can be read and written without an instance', async () => {
+  const file = JSON.stringify(path.join(packageFolder, 'lib/Configuration.js'));
+  fs.mkdirSync(box.home, { recursive: true });
+  fs.writeFileSync(path.join(box.home, 'module_conf.json'), '{}');
+  const { stdout } = await box.run(`
+    const c = require(${file});
+    c.setSync('mod:a', 'x');
+    c.setSyncIfNotExist('mod:a', 'y');
+    c.setSyncIfNotExist('mod:b', 'z');
+    c.set('other', 1, (error) => {
+      c.unsetSync('mod:b');
+      c.get('mod:a', (failed, value) => console.log(JSON.stringify([error, failed, value, c.getSync('mod'), c.getSync('none'), c.getAllSync()])));
+    });`);
+  expect(JSON.parse(stdout)).toEqual([null, null, 'x', { a: 'x' }, null, { mod: { a: 'x' }, other: 1 }]);
+});
+
 testOurs('the web interface shows the list on the loopback address, and no environment', async () => {
   const env = { SECRET: 'hunter2' };
   await box.call('start', { script: box.write('idle.js', 'setInterval(() => {}, 1000)'), env });
@@ -190,7 +206,7 @@ test('none of these files does anything when it is loaded', async () => {
     'lib/Utility.js',
     'lib/completion.js',
   ];
-  const all = [...files, 'lib/Client.js', 'modules/pm2-io-bpm'].map((file) => path.join(ROOT, file));
+  const all = [...files, 'lib/Client.js', 'lib/Configuration.js', 'modules/pm2-io-bpm'].map((file) => path.join(ROOT, file));
   const { code, stdout, stderr } = await box.run(`for (const file of ${JSON.stringify(all)}) require(file);`);
   expect([code, stdout, stderr]).toEqual([0, '', '']);
   expect(fs.existsSync(box.home)).toBe(false);

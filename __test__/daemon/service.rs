@@ -142,6 +142,32 @@ fn an_init_system_needs_nothing_but_the_executable() {
     assert!(!out.contains("Successfully"), "{out}");
 }
 
+// Protects: modules are back after a reboot, when nothing but the executable speaks to the daemon; a broken one is no obstacle.
+#[test]
+fn the_word_of_an_init_system_starts_the_installed_modules() {
+    let mut daemon = saved();
+    let home = daemon.home().to_owned();
+    let folder = home.join("modules/mod");
+    fs::create_dir_all(&folder).unwrap();
+    let script = folder.join("mod.sh");
+    fs::write(&script, format!("#!/bin/sh\n{IDLE}\n")).unwrap();
+    let manifest =
+        json!({"name": "mod", "version": "1.2.3", "pm2": [{"name": "mod", "script": "mod.sh"}]});
+    fs::write(folder.join("package.json"), manifest.to_string()).unwrap();
+    let installed =
+        json!({"tar-modules": {"gone": {"source": "tarball"}, "mod": {"source": "tarball"}}});
+    fs::write(home.join("module_conf.json"), installed.to_string()).unwrap();
+    let (code, out, err) = run(&daemon, &["resurrect"]);
+    daemon.keeper = keeper(&daemon);
+    assert_eq!(code, 0);
+    assert!(out.contains("[PM2] Module mod STARTED\n"), "{out}");
+    assert!(err.contains("Could not start gone: "), "{err}");
+    let module = daemon.client().process("mod");
+    assert_eq!(module["pm2_env"]["pmx_module"], true);
+    assert_eq!(module["pm2_env"]["status"], "online");
+    assert_eq!(daemon.client().process("a")["pm2_env"]["status"], "online");
+}
+
 // Protects scripts that look at exit codes, and whoever types something that is not there yet.
 #[test]
 fn words_that_make_no_sense_exit_with_1_and_start_nothing() {

@@ -143,8 +143,39 @@ async fn connect(printer: &Printer, client: &Client) -> Result<bool, String> {
     let attached = client.connect().await.map_err(|error| error.text())?;
     if attached.is_new_daemon {
         printer.say("PM2 Successfully daemonized");
+        launch_modules(printer, client).await;
     }
     Ok(attached.is_new_daemon)
+}
+
+/// Starts the installed modules with the daemon. One that cannot be started is told of, and keeps nobody from anything.
+async fn launch_modules(printer: &Printer, client: &Client) {
+    /// What became of them.
+    #[derive(Deserialize)]
+    struct Launched {
+        started: Vec<String>,
+        failed: Vec<Failed>,
+    }
+    #[derive(Deserialize)]
+    struct Failed {
+        name: String,
+        message: String,
+    }
+    let launched = actions::run(client, "launchModules", &payload(&json!({}))).await;
+    let launched = launched.map_err(|error| error.message).and_then(|text| {
+        serde_json::from_str::<Launched>(&text).map_err(|error| error.to_string())
+    });
+    match launched {
+        Ok(Launched { started, failed }) => {
+            for name in started {
+                printer.say(&format!("Module {name} STARTED"));
+            }
+            for Failed { name, message } in failed {
+                printer.error(&format!("Could not start {name}: {message}"));
+            }
+        }
+        Err(message) => printer.error(&message),
+    }
 }
 
 async fn list(client: &Client) -> Result<Vec<Row>, String> {

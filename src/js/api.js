@@ -255,9 +255,12 @@ class API {
     return settle(callback, () => this.Client.act('dump', this.cwd, { force: Boolean(force) }));
   }
 
-  /** Starts what was saved and is not there. The value is the saved list as it was read, a Buffer. */
+  /** Starts what was saved and is not there. The value is the saved list as it was read, a Buffer; without a callback false when there is none. */
   resurrect(callback) {
-    return settle(callback, async () => Buffer.from(await this.Client.act('resurrect', this.cwd, {})));
+    // Compat: pm2 says this at once; scripts look at it (pm2's misc_commands suite).
+    const hasSaved = typeof callback === 'function' || require('./saved.js').isSaved(this._conf);
+    const outcome = settle(callback, async () => Buffer.from(await this.Client.act('resurrect', this.cwd, {})));
+    return hasSaved ? outcome : false;
   }
 
   /** Forgets what was saved. Its callback gets no arguments, as pm2's. */
