@@ -34,7 +34,7 @@ impl Dice {
 
 impl Daemon {
     /// Kills the keeper of the moment, and waits for the next one.
-    fn kill_keeper(&self) -> i32 {
+    pub(crate) fn kill_keeper(&self) -> i32 {
         let pid = wait_for("a keeper", || self.keeper_pid());
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         wait_for("its end", || (!is_alive(pid)).then_some(()));

@@ -134,10 +134,33 @@ fn is_done(act: Act, before: Option<&Seen>, after: Option<&Seen>) -> bool {
     }
 }
 
-/// Everything a dying daemon still answers: one answer a request at most.
-fn answers(client: &mut Client) -> BTreeMap<String, Value> {
+/// Who dies in the midst of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    Daemon,
+    /// The daemon makes way for another one.
+    Update,
+    Keeper,
+}
+
+impl Death {
+    fn happen(self, daemon: &Daemon) {
+        match self {
+            Self::Daemon => daemon.kill_daemon(),
+            Self::Update => daemon.update(),
+            Self::Keeper => drop(daemon.kill_keeper()),
+        }
+    }
+}
+
+/// Everything that is still answered: one answer a request at most, and exactly one if the daemon lives.
+fn answers(client: &mut Client, asked: usize, death: Death) -> BTreeMap<String, Value> {
     let mut answers = BTreeMap::new();
-    while let Some(frame) = client.frames.next() {
+    while death != Death::Keeper || answers.len() < asked {
+        let Some(frame) = client.frames.next() else {
+            assert_ne!(death, Death::Keeper, "the daemon was to live");
+            break;
+        };
         let id = String::from_utf8(frame[1].clone()).unwrap();
         let answer = super::super::helper::json_of(&frame[0]);
         assert!(
@@ -177,8 +200,8 @@ impl Chaos {
         }
     }
 
-    /// One to three acts on different apps, in the midst of which `kill` is called; then what came of it is judged.
-    fn round(&mut self, kill: fn(&Daemon)) {
+    /// One to three acts on different apps, in the midst of which somebody dies; then what came of it is judged.
+    fn round(&mut self, death: Death) {
         let start = Instant::now();
         let mut acts = BTreeMap::new();
         for _ in 0..=self.dice.roll(3) {
@@ -195,20 +218,21 @@ impl Chaos {
             };
             acts.insert(name, act);
         }
-        let mut ids = BTreeMap::new();
+        let (mut ids, mut asked) = (BTreeMap::new(), 0);
         for (name, act) in &acts {
             let known = self.world.get(name);
             if *act == Act::Crash && !known.is_some_and(Seen::is_online) {
                 continue;
             }
             let id = begin(&self.daemon, &mut self.client, name, *act, known);
+            asked += 1 + usize::from(id.is_some());
             ids.insert(name.clone(), (*act, id));
             let packet = json!({"id": 1, "topic": "t", "data": {"act": format!("{act:?}")}});
             self.client.send("sendDataToProcessId", json!([packet]));
         }
         self.dice.pause(KILL_WITHIN_US);
-        kill(&self.daemon);
-        let answers = answers(&mut self.client);
+        death.happen(&self.daemon);
+        let answers = answers(&mut self.client, asked, death);
         self.client = self.daemon.new_caller();
         let after = settled(&self.daemon, &mut self.client);
         self.judge(&ids, &answers, &after);
@@ -243,7 +267,7 @@ impl Chaos {
         let mut pids: Vec<i32> = after.values().map(|seen| seen.pid).collect();
         pids.retain(|pid| *pid != 0);
         pids.sort_unstable();
-        let own = [Some(self.daemon.keeper), self.daemon.daemon_pid()];
+        let own = [self.daemon.keeper_pid(), self.daemon.daemon_pid()];
         wait_for("no process beside those listed", || {
             let mut there = self.daemon.processes();
             there.retain(|pid| !own.contains(&Some(*pid)));
@@ -277,12 +301,26 @@ impl Chaos {
 #[test]
 fn whatever_the_daemon_was_doing_when_it_died_is_done_once_or_not_at_all() {
     let mut chaos = Chaos::begin("daemon");
-    for round in 0..super::rounds(150) {
+    for round in 0..super::rounds(120) {
         // Some of the deaths are an update's.
         chaos.round(if round % 6 == 5 {
-            Daemon::update
+            Death::Update
         } else {
-            Daemon::kill_daemon
+            Death::Daemon
+        });
+    }
+    chaos.end();
+}
+
+// Protects: the same when the keeper dies, or one after the other. A daemon that lives answers every call.
+#[test]
+fn whatever_was_asked_when_the_keeper_died_is_done_once_or_not_at_all() {
+    let mut chaos = Chaos::begin("keeper");
+    for round in 0..super::rounds(60) {
+        chaos.round(if round % 3 == 2 {
+            Death::Daemon
+        } else {
+            Death::Keeper
         });
     }
     chaos.end();
