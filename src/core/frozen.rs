@@ -29,6 +29,9 @@ pub enum ThawError {
     /// The part about one process; which one, in the order they were given.
     #[error("read the record of process number {0}")]
     Process(usize, #[source] serde_json::Error),
+    /// The part about one process, which one, that has the id or the run of another.
+    #[error("keep the record of process number {0}: another one has its id or its run")]
+    Twice(usize),
     /// Written by a later version that says it cannot be understood.
     #[error("version {0} of the supervisor's records is later than {FROZEN_VERSION}")]
     Version(u32),
@@ -118,6 +121,12 @@ impl Supervisor {
         for (index, text) in processes.into_iter().enumerate() {
             let mut process: Process =
                 serde_json::from_str(text).map_err(|error| ThawError::Process(index, error))?;
+            let is_run_known = process.run().is_some_and(|run| fleet.of_run(run).is_some());
+            if is_run_known || fleet.get(process.id).is_some() {
+                return Err(ThawError::Twice(index));
+            }
+            let next_run = process.run().map_or(0, |run| run.0.saturating_add(1));
+            header.rest.next_run = header.rest.next_run.max(next_run);
             fleet.share_env(&mut process.record);
             fleet.restore(process);
         }

@@ -25,6 +25,8 @@ mod outbox;
 mod outgoing;
 mod perform;
 mod pilot;
+#[doc(hidden)]
+pub mod probe;
 mod readiness;
 mod records;
 mod recovery;

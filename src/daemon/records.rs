@@ -18,9 +18,9 @@ use crate::model::RunId;
 /// The keeper's keys of the two files.
 pub(crate) const KEYS: [&str; 2] = ["state/0", "state/1"];
 /// The version of this format. A file of another version is left alone, and the other one is used.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// Length and checksum of a frame.
-const FRAME_HEAD: usize = 12;
+pub(super) const FRAME_HEAD: usize = 12;
 /// A file may hold this much of the past, whatever its size.
 const WASTE_FREE: u64 = 64 * 1024;
 /// No frame is longer. A thousand processes with large environments are about 20 MiB.
@@ -173,18 +173,24 @@ impl Records {
     }
 
     fn append(&mut self, mut frame: Vec<u8>) -> io::Result<()> {
-        let payload = &frame[FRAME_HEAD..];
-        if payload.is_empty() {
+        if frame.len() == FRAME_HEAD {
             return Ok(());
         }
-        let length = u32::try_from(payload.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let sum = checksum(payload);
-        frame[..4].copy_from_slice(&length.to_le_bytes());
-        frame[4..FRAME_HEAD].copy_from_slice(&sum.to_le_bytes());
+        seal(&mut frame)?;
         self.files[self.current].write_all_at(&frame, self.end)?;
         self.end += frame.len() as u64;
         Ok(())
     }
+}
+
+/// Writes the head of a frame.
+pub(super) fn seal(frame: &mut [u8]) -> io::Result<()> {
+    let payload = &frame[FRAME_HEAD..];
+    let length = u32::try_from(payload.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let sum = checksum(payload);
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    frame[4..FRAME_HEAD].copy_from_slice(&sum.to_le_bytes());
+    Ok(())
 }
 
 fn memory() -> io::Result<File> {
@@ -232,7 +238,8 @@ fn read(file: &File) -> Option<(u64, Frozen)> {
     thaw(&bytes)
 }
 
-fn thaw(bytes: &[u8]) -> Option<(u64, Frozen)> {
+/// The same of a file's bytes: any.
+pub(super) fn thaw(bytes: &[u8]) -> Option<(u64, Frozen)> {
     let (first, mut rest) = next_frame(bytes)?;
     let (version, first) = first.split_first_chunk()?;
     let (generation, first) = first.split_first_chunk()?;

@@ -163,7 +163,7 @@ pub(crate) fn supervisor(frozen: Option<Frozen>) -> (Supervisor, Vec<String>) {
         let (config, header) = (start::supervisor_config(), &frozen.header);
         match Supervisor::thaw(config, header, &frozen.parts, texts) {
             Ok(supervisor) => return (supervisor, complaints),
-            Err(error @ ThawError::Process(index, _)) => {
+            Err(error @ (ThawError::Process(index, _) | ThawError::Twice(index))) => {
                 // The others must not be lost with it.
                 complaints.push(super::with_causes(&error));
                 processes.remove(index);

@@ -102,8 +102,9 @@ pub fn load(home: &Home) -> Found {
     found
 }
 
-/// Compat: pm2 evaluates its own as JavaScript, so comments and the like pass.
-fn parse(text: &str) -> Option<Vec<Object>> {
+/// The records in a saved list's text; nothing if it is none. Compat: pm2 evaluates its own as JavaScript, so comments and the like pass.
+#[must_use]
+pub fn parse(text: &str) -> Option<Vec<Object>> {
     let value = serde_json::from_str(text)
         .ok()
         .or_else(|| ecosystem::parse_json(text).ok())?;

@@ -62,6 +62,14 @@ fn a_record_that_cannot_be_read_is_named() {
     ));
 }
 
+/// Two records with one id would be one process that is started twice, as soon as somebody asks for the other.
+#[test]
+fn a_record_with_the_id_or_the_run_of_another_is_named() {
+    let (header, processes) = frozen();
+    let error = thaw(&header, &[&processes[1], &processes[1]]).unwrap_err();
+    assert!(matches!(error, ThawError::Twice(1)), "{error}");
+}
+
 fn resumed(fate: &dyn Fn(RunId) -> Fate) -> Vec<String> {
     let (header, processes) = frozen();
     let mut supervisor = thaw(&header, &[&processes[0], &processes[1]]).unwrap();

@@ -9,7 +9,7 @@ use super::plan::absolute;
 
 /// Which paths are nobody's business.
 #[derive(Debug)]
-pub(super) struct Ignore {
+pub(crate) struct Ignore {
     cwd: PathBuf,
     globs: GlobSet,
     /// Patterns that begin with `!`: what they match is not ignored.
@@ -20,7 +20,7 @@ pub(super) struct Ignore {
 
 impl Ignore {
     /// `None`: whatever begins with a dot, and `node_modules`, as pm2 does when nothing is said. What is no pattern ignores nothing.
-    pub(super) fn new(cwd: &Path, patterns: Option<&[String]>) -> Self {
+    pub(crate) fn new(cwd: &Path, patterns: Option<&[String]>) -> Self {
         let mut ignore = Self {
             cwd: cwd.to_path_buf(),
             globs: GlobSet::empty(),
@@ -48,7 +48,7 @@ impl Ignore {
         ignore
     }
 
-    pub(super) fn matches(&self, path: &Path) -> bool {
+    pub(crate) fn matches(&self, path: &Path) -> bool {
         if self.globs.is_match(path) {
             return !self.kept.is_match(path);
         }

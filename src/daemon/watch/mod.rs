@@ -3,7 +3,7 @@
 //! **Invariant:** without a process that watches there is no thread, no descriptor and no timer. What cannot be watched is said in
 //! the log and changes nothing for the app.
 
-mod ignore;
+pub(super) mod ignore;
 mod plan;
 mod worker;
 
