@@ -108,12 +108,15 @@ impl Process {
             .min_uptime_ms
             .saturating_mul(u64::from(policy.restarts_max));
         let counts = &mut self.record.counts;
-        let age_ms = cx
-            .now
-            .wall_ms
-            .saturating_sub(counts.created_at_ms.unwrap_or(0));
-        let uptime_ms = cx.now.wall_ms.saturating_sub(counts.pm_uptime_ms);
-        if age_ms < window_ms && uptime_ms < policy.min_uptime_ms {
+        let now_ms = cx.now.wall_ms;
+        // Where the date was set back since, nothing is known of the time before: the run was no unstable one, and the window begins anew.
+        if counts.created_at_ms.is_some_and(|created| created > now_ms) {
+            counts.created_at_ms = Some(now_ms);
+        }
+        let age_ms = now_ms - counts.created_at_ms.unwrap_or(0);
+        let uptime_ms = now_ms.checked_sub(counts.pm_uptime_ms);
+        let is_short = uptime_ms.is_some_and(|uptime_ms| uptime_ms < policy.min_uptime_ms);
+        if age_ms < window_ms && is_short {
             counts.unstable += 1;
         }
     }

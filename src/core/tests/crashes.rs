@@ -49,6 +49,64 @@ fn a_crash_is_followed_by_a_start_at_once() {
     );
 }
 
+/// Protects: an app that ran for days. A date that is set back makes no crash loop of it, neither at once nor as long as the date has not
+/// caught up.
+#[test]
+fn a_date_that_is_set_back_makes_no_run_unstable() {
+    check_up(
+        "",
+        r#"
+        > after 500
+        > clock 200000
+        > exited 0 1
+          log App [app:0] exited with code [1] via signal [SIGINT]
+          no pid file /p/app-0.pid
+          event exit of 0, stopped
+          log App [app:0] starting in -fork mode-
+          spawn 0 as run 1
+        > spawned 21
+          pid file /p/app-0.pid 21
+          event online of 0, launching
+          log App [app:0] online
+        > show 0 unstable_restarts created_at pm_uptime
+          unstable_restarts: 0
+          created_at: 200000
+          pm_uptime: 200000
+        > after 60000
+        > after 500
+        > exited 0 1
+          log App [app:0] exited with code [1] via signal [SIGINT]
+          no pid file /p/app-0.pid
+          event exit of 0, stopped
+          log App [app:0] starting in -fork mode-
+          spawn 0 as run 2
+        > show 0 unstable_restarts
+          unstable_restarts: 0
+        "#,
+    );
+}
+
+/// Protects: delays and limits, which are times and no dates: a stop ends and a restart comes when it should, whatever the date does.
+#[test]
+fn delays_do_not_follow_the_date() {
+    check_up(
+        r#""restart_delay":5000,"kill_timeout":3000"#,
+        r#"
+        > exited 0 1
+          log App [app:0] exited with code [1] via signal [SIGINT]
+          no pid file /p/app-0.pid
+          event exit of 0, stopped
+        > clock 99000000
+        > deadline
+          in 5000
+        > clock 5
+        > after 5000
+          log App [app:0] starting in -fork mode-
+          spawn 0 as run 1
+        "#,
+    );
+}
+
 #[test]
 fn who_is_not_to_be_restarted_rests() {
     for more in [
