@@ -35,6 +35,8 @@ pub(crate) struct Inbox {
     settled: u64,
     /// How far the file's memory has been given back.
     punched: u64,
+    /// The file's position may not be its beginning.
+    is_moved: bool,
 }
 
 /// A file for an inbox.
@@ -61,6 +63,7 @@ impl Inbox {
             acted,
             settled: acted,
             punched: 0,
+            is_moved: true,
         };
         let mut bytes = Vec::new();
         if let Some(Some(Kept {
@@ -160,12 +163,15 @@ impl Inbox {
         if self.acted == self.end {
             // In this order: a daemon that is killed in between leaves an empty file.
             file.set_len(0)?;
-            file.seek(SeekFrom::Start(0))?;
+            if std::mem::take(&mut self.is_moved) {
+                file.seek(SeekFrom::Start(0))?;
+            }
             self.punched = 0;
             return Ok(());
         }
         let position = self.acted - self.base;
         file.seek(SeekFrom::Start(position))?;
+        self.is_moved = true;
         let from = self.punched.max(PAGE_BYTES);
         let to = (HEAD_BYTES + position) / PAGE_BYTES * PAGE_BYTES;
         if to >= from + PUNCH_BYTES {
