@@ -61,7 +61,7 @@ function newestChange(file) {
 }
 
 function build(profile, target) {
-  const args = ['build', '--workspace', '--lib', '--bins', '--locked'];
+  const args = ['build', '-p', 'pm2', '-p', 'pm2-addon', '--lib', '--bins', '--locked'];
   if (profile === 'release') args.push('--release');
   if (target !== null) args.push('--target', target);
   // musl links everything statically unless told otherwise, and a shared library then cannot be made at all.

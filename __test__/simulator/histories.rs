@@ -1,5 +1,10 @@
 //! Whole fleets through long histories.
 //!
+//! Each of these bugs was planted once and seen caught, within the first fifty histories: a second child for one id; a signal to a run that
+//! is not there; a caller never answered; a caller answered twice; a deadline that is past and not acted on; `online` said twice on the
+//! bus; a stop lost while a start is under way; a start that comes of a stop; a change that is not written down for the next daemon; a
+//! field of the state that is not written out; a start and a SIGKILL that are lost with the daemon.
+//!
 //! `PM2_STEPS=20000000 cargo test -p pm2-simulator` goes on for longer; a failure names its seed and kind, `PM2_SEED=<seed>` begins
 //! with that history, and with `PM2_TRACE=1` says all that happens in it.
 
@@ -15,7 +20,7 @@ use pm2_simulator::model::{JsonText, PmId, WireId};
 use world::{Kind, World};
 
 /// Steps of each test, without `PM2_STEPS`: a few seconds.
-const STEPS: u64 = 1_000_000;
+const STEPS: u64 = 600_000;
 
 /// Things that happen in one history. Longer ones only repeat themselves.
 const EVENTS: usize = 400;

@@ -138,6 +138,7 @@ impl World {
             is_cluster,
             stage: Stage::Asked,
             told: Told::Nothing,
+            is_stubborn: self.chance.one_in(8),
         };
         let known = self.runs.insert(run, run_seen);
         assert!(known.is_none(), "{run} is used twice");

@@ -38,6 +38,8 @@ pub(crate) struct Run {
     pub(crate) is_cluster: bool,
     pub(crate) stage: Stage,
     pub(crate) told: Told,
+    /// It ends by SIGKILL and by nothing else.
+    pub(crate) is_stubborn: bool,
 }
 
 /// What a run was told last about its end.
@@ -221,9 +223,13 @@ impl World {
 
     /// A process ends, by itself or because it was asked to. Nobody hears of it at once.
     pub(crate) fn end_one(&mut self, is_asked: bool) {
-        let Some(run) = self.pick(|run| {
-            matches!(run.stage, Stage::Alive(_)) && (run.told > Told::Nothing || !is_asked)
-        }) else {
+        let is_willing = |run: &Run| match run.told {
+            Told::Kill => true,
+            Told::Word | Told::Signal => !run.is_stubborn,
+            Told::Nothing => !run.is_stubborn && !is_asked,
+        };
+        let is_alive = |run: &Run| matches!(run.stage, Stage::Alive(_));
+        let Some(run) = self.pick(|run| is_alive(run) && is_willing(run)) else {
             return;
         };
         let code = i32::try_from(self.chance.below(3)).unwrap();
@@ -401,9 +407,7 @@ impl World {
             self.end_one(true);
             self.report_end();
             self.drain();
-            if !self.waiting.is_empty() {
-                self.pass_to_deadline();
-            }
+            self.pass_to_deadline();
         }
         let mut list = Vec::new();
         self.supervisor

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{JsonText, Measured, Members, Pid, PmId, RunId, Signal, Ticket, Usage};
+use crate::model::{
+    JsonText, Measured, Members, Pid, PmId, RunId, Signal, Spliced, Ticket, Usage, View,
+};
 
 use super::cluster::{Primary, Said};
 use super::fleet::Fleet;
@@ -196,11 +199,23 @@ impl Supervisor {
     /// one it named instead.
     pub fn write_list(&self, out: &mut Vec<u8>, usage: &dyn Fn(PmId, Option<Pid>) -> Usage) {
         self.write_formatted(out, |process| {
-            Some(match process.view().measured() {
-                Measured::Pid(pid) => usage(process.id, Some(pid)),
-                Measured::Nothing => usage(process.id, None),
-            })
+            Some(used(process.id, &process.view(), usage))
         });
+    }
+
+    /// The same in pieces, for who sends it away: most of it is not copied.
+    pub fn list_parts(&self, usage: &dyn Fn(PmId, Option<Pid>) -> Usage) -> Vec<Bytes> {
+        let mut list = Spliced::with_room_for(self.fleet.len());
+        list.push(b'[');
+        for (index, process) in self.fleet.iter().enumerate() {
+            if index > 0 {
+                list.push(b',');
+            }
+            let view = process.view();
+            list.push_formatted(&view, Some(used(process.id, &view, usage)));
+        }
+        list.push(b']');
+        list.into_parts()
     }
 
     /// All processes, by id.
@@ -397,5 +412,12 @@ impl Supervisor {
             let result = Ok(JsonText::from_valid("{\"success\":true}".to_owned()));
             out.push(Effect::Reply { ticket, result });
         }
+    }
+}
+
+fn used(id: PmId, view: &View<'_>, usage: &dyn Fn(PmId, Option<Pid>) -> Usage) -> Usage {
+    match view.measured() {
+        Measured::Pid(pid) => usage(id, Some(pid)),
+        Measured::Nothing => usage(id, None),
     }
 }

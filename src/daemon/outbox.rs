@@ -27,6 +27,7 @@ pub(crate) struct Outbox {
 
 #[derive(Default)]
 struct State {
+    /// In the order in which they are sent; a large one in parts.
     replies: VecDeque<Bytes>,
     bytes: usize,
     in_flight: usize,
@@ -62,7 +63,7 @@ impl Outbox {
         state.in_flight == 0 && state.replies.is_empty()
     }
 
-    /// The next reply to send.
+    /// The next reply, or part of one, to send.
     pub(crate) fn take(&self) -> Option<Bytes> {
         let mut state = self.state.borrow_mut();
         let reply = state.replies.pop_front()?;
@@ -88,13 +89,20 @@ impl Outbox {
     }
 
     fn push(&self, reply: Bytes) {
+        self.push_parts([reply]);
+    }
+
+    /// One reply in parts.
+    fn push_parts(&self, parts: impl IntoIterator<Item = Bytes>) {
         let mut state = self.state.borrow_mut();
         state.is_overfull |= state.bytes > UNREAD_BYTES_MAX;
         if state.is_overfull {
             return;
         }
-        state.bytes += reply.len();
-        state.replies.push_back(reply);
+        for part in parts {
+            state.bytes += part.len();
+            state.replies.push_back(part);
+        }
     }
 }
 
@@ -111,9 +119,9 @@ impl ReplyTo {
         self.outbox.push(rpc::reply(&self.id, values));
     }
 
-    /// Answers with one value that is written in place.
-    pub(crate) fn value_with(self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.outbox.push(rpc::reply_with(&self.id, write));
+    /// Answers with one value that is there in parts, which are not copied.
+    pub(crate) fn value_in_parts(self, value: Vec<Bytes>) {
+        self.outbox.push_parts(rpc::reply_parts(&self.id, value));
     }
 
     /// Answers with the list of methods.

@@ -2,12 +2,13 @@
 //!
 //! **Invariant:** between two waits nothing waits. Every effect is performed at once, and what it leads to comes back as an input.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::CString;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -42,9 +43,6 @@ pub(crate) const COMMANDS_MAX: usize = 256;
 /// Reports of children waiting for the pilot; past it, children's channels are read later.
 pub(crate) const REPORTS_MAX: usize = 256;
 
-/// One part in this many is added to the last list's length: numbers in it grow.
-const LIST_SLACK: usize = 32;
-
 /// Why the daemon ends, and who is to hear of it.
 #[derive(Debug)]
 pub(crate) struct Farewell {
@@ -76,8 +74,6 @@ pub(crate) struct Pilot {
     pub(super) next_ticket: u64,
     pub(super) sampler: RefCell<Sampler>,
     pub(super) system: SystemSampler,
-    /// How long the last list was.
-    list_bytes: Cell<usize>,
     pub(super) dump: Dump,
     pub(super) killing: Option<Killing>,
     pub(super) farewell: Option<Farewell>,
@@ -183,7 +179,6 @@ impl Pilot {
             next_ticket: 0,
             sampler: RefCell::default(),
             system: SystemSampler::default(),
-            list_bytes: Cell::new(0),
             dump,
             killing: None,
             farewell: None,
@@ -375,7 +370,7 @@ impl Pilot {
                 self.inputs.push_back(call);
             }
             Order::Fixed(text) => reply.values(&[text.as_bytes()]),
-            Order::List => reply.value_with(|out| self.write_list(out)),
+            Order::List => reply.value_in_parts(self.list_parts()),
             Order::SystemData => {
                 reply.values(&[self.system.sample(Shared::now().mono).as_bytes()]);
             }
@@ -427,19 +422,23 @@ impl Pilot {
 
     /// The list with what each process uses right now.
     pub(super) fn write_list(&self, out: &mut Vec<u8>) {
-        // The list is about as long as the last time; growing step by step would copy it several times over.
-        let before = out.len();
-        out.reserve(self.list_bytes.get() + self.list_bytes.get() / LIST_SLACK);
+        self.with_usage(|usage| self.supervisor.write_list(out, usage));
+    }
+
+    /// The same in pieces.
+    pub(super) fn list_parts(&self) -> Vec<Bytes> {
+        self.with_usage(|usage| self.supervisor.list_parts(usage))
+    }
+
+    fn with_usage<T>(&self, list: impl FnOnce(&dyn Fn(PmId, Option<Pid>) -> Usage) -> T) -> T {
         let now = Instant::now();
-        let usage = |_: PmId, pid: Option<Pid>| {
+        list(&|_, pid| {
             let sample = pid.and_then(|pid| self.sampler.borrow_mut().sample(pid.0, now));
             sample.map_or_else(Usage::default, |usage| Usage {
                 memory_bytes: usage.memory_bytes,
                 cpu_tenths: tenths(usage.cpu_percent),
             })
-        };
-        self.supervisor.write_list(out, &usage);
-        self.list_bytes.set(out.len() - before);
+        })
     }
 
     pub(super) fn reload_logs(&self) {

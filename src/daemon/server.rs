@@ -23,8 +23,8 @@ use crate::wire::rpc::Incoming;
 
 /// Peers of `rpc.sock` at one time. Past it a new one is closed at once.
 const PEERS_MAX: usize = 1024;
-/// Frames handed to one write.
-const FRAMES_PER_WRITE: usize = 32;
+/// Frames, or parts of one, handed to one write. A large list is some thousand parts; the kernel takes 1,024.
+const FRAMES_PER_WRITE: usize = 512;
 /// Bytes that are taken from a queue at a time; what stays there can still be dropped, and counts.
 const BYTES_IN_HAND: usize = 256 * 1024;
 /// Rest after an `accept` that failed, which is mostly for want of descriptors.
@@ -307,12 +307,9 @@ impl InHand {
         if self.is_empty() {
             return Ok(());
         }
-        let mut parts = [IoSlice::new(&[]); FRAMES_PER_WRITE];
-        let waiting = &self.frames[self.next..];
-        for (part, frame) in parts.iter_mut().zip(waiting) {
-            *part = IoSlice::new(frame);
-        }
-        let mut written = match stream.try_write_vectored(&parts[..waiting.len()]) {
+        let waiting = self.frames[self.next..].iter();
+        let parts: Vec<IoSlice<'_>> = waiting.map(|frame| IoSlice::new(frame)).collect();
+        let mut written = match stream.try_write_vectored(&parts) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),

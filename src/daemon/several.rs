@@ -73,7 +73,7 @@ impl Pilot {
         };
         match progress.answer.take() {
             Some(answer) => reply.values(&[&answer]),
-            None => reply.value_with(|out| self.write_list(out)),
+            None => reply.value_in_parts(self.list_parts()),
         }
     }
 

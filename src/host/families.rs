@@ -4,7 +4,7 @@
 //! something is born, and the kernel says which number it gave out last: so between two looks only the numbers given out since are
 //! looked at, and a machine on which nothing is born costs one read per process whose memory is asked for.
 
-use super::proc_stat::{Proc, ProcStat, page_bytes};
+use super::proc_stat::{Memory, Proc, ProcStat, Resident, page_bytes};
 use super::tree::Snapshot;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -20,6 +20,9 @@ const BIRTHS_MAX: i32 = 4096;
 /// The whole table is looked at after this time in any case: who has left its family is forgotten then.
 const LOOK_AT_ALL: Duration = Duration::from_mins(1);
 
+/// One part in this many of the descriptors that we may have is kept open for memory. The others are for what apps need.
+const HELD_PART: u64 = 8;
+
 /// The trees under some processes, as of the last look.
 #[derive(Debug, Default)]
 pub struct Families {
@@ -29,6 +32,8 @@ pub struct Families {
     /// To which family a number belongs.
     family_of: HashMap<i32, i32>,
     births: Option<Births>,
+    /// Where the memory of some of them is read, by their numbers.
+    held: HashMap<i32, Memory>,
 }
 
 /// What is read at every look, kept open.
@@ -38,6 +43,8 @@ struct System {
     /// Not every kernel has it.
     last_pid: Option<File>,
     page_bytes: u64,
+    /// How many of `held` there may be.
+    held_max: usize,
 }
 
 /// Up to which number everything has been looked at.
@@ -95,6 +102,7 @@ impl Families {
             let wanted: HashSet<i32> = roots.iter().copied().collect();
             self.members.retain(|root, _| wanted.contains(root));
             self.family_of.retain(|_, root| wanted.contains(root));
+            self.held.retain(|pid, _| self.family_of.contains_key(pid));
         }
         for pid in births.newest_before + 1..=newest {
             self.look_at(system, pid);
@@ -109,6 +117,7 @@ impl Families {
     fn look_at_all(&mut self, roots: &[i32], newest: Option<i32>, now: Instant) {
         self.members.clear();
         self.family_of.clear();
+        self.held.clear();
         let Ok(snapshot) = Snapshot::take() else {
             self.births = None;
             return;
@@ -129,6 +138,7 @@ impl Families {
 
     /// A number was given out: to a child of somebody we know, to a thread, or to somebody else, who may have it after one of ours.
     fn look_at(&mut self, system: &System, pid: i32) {
+        self.held.remove(&pid);
         let found = system
             .proc
             .stat(pid)
@@ -164,8 +174,8 @@ impl Families {
             return 0;
         };
         let mut pages = 0;
-        let family_of = &mut self.family_of;
-        members.retain(|pid| match system.proc.resident(*pid) {
+        let (family_of, held) = (&mut self.family_of, &mut self.held);
+        members.retain(|pid| match resident(system, held, *pid) {
             Some(resident) if *pid == root => {
                 pages += resident.all_pages;
                 true
@@ -176,11 +186,25 @@ impl Families {
             }
             None => {
                 family_of.remove(pid);
+                held.remove(pid);
                 false
             }
         });
         pages * system.page_bytes
     }
+}
+
+fn resident(system: &System, held: &mut HashMap<i32, Memory>, pid: i32) -> Option<Resident> {
+    if let Some(memory) = held.get(&pid) {
+        return memory.resident();
+    }
+    if held.len() >= system.held_max {
+        return system.proc.resident(pid);
+    }
+    let memory = system.proc.memory_of(pid)?;
+    let resident = memory.resident()?;
+    held.insert(pid, memory);
+    Some(resident)
 }
 
 impl System {
@@ -189,6 +213,7 @@ impl System {
             proc: Proc::open().ok()?,
             last_pid: File::open(LAST_PID).ok(),
             page_bytes: page_bytes(),
+            held_max: held_max(),
         })
     }
 
@@ -201,6 +226,12 @@ impl System {
             .parse()
             .ok()
     }
+}
+
+fn held_max() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    usize::try_from(descriptors / HELD_PART).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

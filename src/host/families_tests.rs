@@ -71,6 +71,7 @@ fn whoever_is_born_into_a_family_counts_from_then_on_and_no_longer_than_he_lives
     one.tell("kill -9 $a $b; wait");
     looks_until(&mut families, &roots, roots[0], 1);
     assert_eq!(families.members[&roots[1]].len(), 2);
+    assert_eq!(families.held.len(), 3, "what has gone is not kept open");
     if families
         .system
         .as_ref()
@@ -101,6 +102,25 @@ fn orphans_of_a_family_belong_to_it() {
     assert_eq!(of(&later), of(&first));
 }
 
+// Protects: with few descriptors to be had, apps come first; what is seen is the same.
+#[test]
+fn memory_is_read_without_keeping_it_open_too() {
+    let (one, other) = (Shell::start(), Shell::start());
+    let roots = [one.pid(), other.pid()];
+    let mut families = Families::default();
+    let kept_open = families.memory(&roots, Instant::now());
+    families.system.as_mut().unwrap().held_max = 1;
+    families.held.clear();
+    let bytes = families.memory(&roots, Instant::now());
+    assert_eq!(families.held.len(), 1);
+    assert!(
+        bytes
+            .iter()
+            .zip(kept_open)
+            .all(|(now, before)| now.abs_diff(before) < 1_000_000)
+    );
+}
+
 // Protects: who is asked about changes as apps come and go; nobody is kept, nobody is forgotten.
 #[test]
 fn families_come_and_go_with_those_who_are_asked_about() {
@@ -112,6 +132,7 @@ fn families_come_and_go_with_those_who_are_asked_about() {
     assert!(bytes.iter().all(|bytes| *bytes > 0), "{bytes:?}");
     assert!(!families.members.contains_key(&old.pid()));
     assert_eq!((families.members.len(), families.family_of.len()), (2, 2));
+    assert_eq!(families.held.len(), 2);
     // One who was there all the time.
     let bytes = families.memory(&[old.pid()], Instant::now());
     assert!(bytes[0] > 0 && families.members.len() == 1);

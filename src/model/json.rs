@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -187,6 +188,14 @@ pub(crate) fn inside(object: &str) -> &str {
         .trim()
 }
 
+/// Sees to it that the members of an object's text come next in a text: see [`copied`].
+pub(crate) type Place<'p> = dyn FnMut(&mut Vec<u8>, &Arc<str>) + 'p;
+
+/// Copies them.
+pub(crate) fn copied(out: &mut Vec<u8>, object: &Arc<str>) {
+    out.extend_from_slice(inside(object).as_bytes());
+}
+
 /// Writes one object by copying texts into it.
 pub(crate) struct ObjectWriter<'a> {
     out: &'a mut Vec<u8>,
@@ -214,6 +223,14 @@ impl<'a> ObjectWriter<'a> {
         if !members.is_empty() {
             self.separate();
             self.out.extend_from_slice(members.as_bytes());
+        }
+    }
+
+    /// The same, leaving it to `place` to have them there.
+    pub(crate) fn members_by(&mut self, object: &Arc<str>, place: &mut Place<'_>) {
+        if !inside(object).is_empty() {
+            self.separate();
+            place(self.out, object);
         }
     }
 

@@ -15,6 +15,7 @@ mod paths;
 mod policy;
 mod record;
 mod spec;
+mod spliced;
 mod status;
 mod view;
 
@@ -25,5 +26,6 @@ pub use json::{JsonText, Members, as_text, is_object, is_truthy, quoted};
 pub use policy::{Backoff, RestartPolicy, StopBy, StopPolicy};
 pub use record::{Axm, Counts, Place, Record, Wanted};
 pub use spec::{LogSpec, ProcessSpec, Rules, SpecError};
+pub use spliced::Spliced;
 pub use status::Status;
 pub use view::{Measured, Usage, View, assigned};

@@ -22,7 +22,7 @@ pub struct Record {
     pub(super) namespace: Box<str>,
     pub(super) unique_id: Box<str>,
     /// What was declared, as one object: neither `name` nor `env` nor anything that is set at run time.
-    pub(super) declared: Box<str>,
+    pub(super) declared: Arc<str>,
     /// The variables that are shown twice: in `env` and beside the declared members.
     pub(super) env_flat: Arc<str>,
     /// The variables that are shown in `env` only: objects, and those that would hide another member.

@@ -1,6 +1,6 @@
 //! What is shown of a process: `pm2_env` and the shapes it comes in, assembled by copying.
 
-use super::json::{ObjectWriter, as_text, is_object, object, quoted, write_object};
+use super::json::{ObjectWriter, Place, as_text, copied, is_object, object, quoted, write_object};
 use super::record::Record;
 use super::{JsonText, Members, Pid, PmId, ProcessSpec, Status};
 
@@ -53,10 +53,20 @@ impl View<'_> {
 
     /// The same at the end of a list.
     pub fn write_formatted(&self, out: &mut Vec<u8>, usage: Option<Usage>) {
+        self.write_formatted_by(out, usage, &mut copied);
+    }
+
+    /// The same; `place` has the texts there that others hold too.
+    pub(super) fn write_formatted_by(
+        &self,
+        out: &mut Vec<u8>,
+        usage: Option<Usage>,
+        place: &mut Place<'_>,
+    ) {
         write_object(out, |writer| {
             writer.plain("pid", self.pid_number());
             writer.text("name", &self.record.name);
-            self.write_record(writer.key("pm2_env"), true);
+            self.write_record_by(writer.key("pm2_env"), true, place);
             self.write_id(writer);
             if let Some(usage) = usage {
                 write_object(writer.key("monit"), |writer| {
@@ -120,14 +130,18 @@ impl View<'_> {
 
     /// The record as events carry it: without `env`.
     pub fn write_record(&self, out: &mut Vec<u8>, with_env: bool) {
+        self.write_record_by(out, with_env, &mut copied);
+    }
+
+    fn write_record_by(&self, out: &mut Vec<u8>, with_env: bool, place: &mut Place<'_>) {
         let record = self.record;
         write_object(out, |writer| {
             writer.text("name", &record.name);
-            writer.members(&record.declared);
+            writer.members_by(&record.declared, place);
             if with_env {
                 write_object(writer.key("env"), |writer| {
-                    writer.members(&record.env_flat);
-                    writer.members(&record.env_rest);
+                    writer.members_by(&record.env_flat, place);
+                    writer.members_by(&record.env_rest, place);
                     self.write_increment(writer);
                     writer.text("unique_id", &record.unique_id);
                 });
@@ -137,7 +151,7 @@ impl View<'_> {
                 writer.plain(variable, number);
             }
             self.write_increment(writer);
-            writer.members(&record.env_flat);
+            writer.members_by(&record.env_flat, place);
             self.write_run_time(writer);
         });
     }

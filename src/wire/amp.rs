@@ -230,6 +230,13 @@ pub(super) fn begin(out: &mut Vec<u8>, count: usize) {
     out.push(u8::try_from(count).map_or(0, |count| VERSION << 4 | count));
 }
 
+/// Adds the length of an argument, which must follow.
+pub(super) fn write_length(out: &mut Vec<u8>, length: usize) {
+    let length = u32::try_from(length);
+    debug_assert!(length.is_ok(), "no message of ours comes near 4 GiB");
+    out.extend_from_slice(&length.unwrap_or(u32::MAX).to_be_bytes());
+}
+
 /// Adds one argument.
 pub(super) fn write_argument(out: &mut Vec<u8>, arg: &[u8]) {
     write_argument_with(out, |out| out.extend_from_slice(arg));

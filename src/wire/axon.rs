@@ -73,6 +73,28 @@ pub(super) fn exchange(id: &RequestId, write_json: impl FnOnce(&mut Vec<u8>)) ->
     out.into()
 }
 
+/// The same with a message that is there in parts, which stay what they are: the parts of the frame.
+pub(super) fn exchange_parts(
+    id: &RequestId,
+    before: &[u8],
+    parts: Vec<Bytes>,
+    after: &[u8],
+) -> Vec<Bytes> {
+    let between: usize = parts.iter().map(Bytes::len).sum();
+    let mut head = Vec::new();
+    amp::begin(&mut head, 2);
+    amp::write_length(
+        &mut head,
+        JSON_TAG.len() + before.len() + between + after.len(),
+    );
+    head.extend_from_slice(JSON_TAG);
+    head.extend_from_slice(before);
+    let mut tail = after.to_vec();
+    amp::write_argument(&mut tail, id.as_bytes());
+    let (head, tail) = ([head.into()], [tail.into()]);
+    head.into_iter().chain(parts).chain(tail).collect()
+}
+
 /// One event on the bus, as a subscriber reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::amp::Frame;
 use super::arg::Arg;
-use super::axon::{Request, RequestId, exchange};
+use super::axon::{Request, RequestId, exchange, exchange_parts};
 use super::json::{Json, JsonError, MAX_DEPTH, Parsed};
 
 /// A request that can be carried out.
@@ -97,6 +97,12 @@ pub fn reply(id: &RequestId, values: &[&[u8]]) -> Bytes {
             out.extend_from_slice(value);
         }
     })
+}
+
+/// The parts of the frame of a successful reply with one large value that is there in parts. None of them is copied.
+#[must_use]
+pub fn reply_parts(id: &RequestId, value: Vec<Bytes>) -> Vec<Bytes> {
+    exchange_parts(id, b"{\"args\":[", value, b"]}")
 }
 
 /// The frame of a successful reply, whose values `write` appends in place: JSON texts with commas between them, or nothing.
@@ -444,6 +450,15 @@ mod tests {
             Reply::parse(frame(&amp::encode(&[b"j:{}"]))),
             Err(ReplyError::NoId)
         ));
+    }
+
+    #[test]
+    fn a_reply_in_parts_is_the_same_reply() {
+        let parts = [&b"[1,"[..], b"", b"{\"a\":2}", b"]"];
+        let shared: Vec<Bytes> = parts.iter().map(|part| Bytes::from_static(part)).collect();
+        let sent = reply_parts(&id(), shared.clone());
+        assert_eq!(sent.concat(), reply(&id(), &[&parts.concat()]));
+        assert_eq!(sent[3].as_ptr(), shared[2].as_ptr(), "nothing is copied");
     }
 
     /// What a list of many processes costs on the way in: the text of the reply is a slice of the frame.
