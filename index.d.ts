@@ -575,6 +575,8 @@ declare namespace pm2 {
     /** The app says `process.send('ready')`. */
     wait_ready?: boolean;
     listen_timeout?: number;
+    /** Cluster mode: all TCP connections from one address go to one worker. */
+    sticky?: boolean;
     cron_restart?: string | number;
     watch?: boolean | string | string[];
     watch_delay?: number;

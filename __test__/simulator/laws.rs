@@ -103,6 +103,7 @@ impl World {
             | Effect::SendConnection { .. }
             | Effect::CloseSocket { .. }
             | Effect::CloseConnection { .. }
+            | Effect::Steer { .. }
             | Effect::Watch { .. }
             | Effect::Look { .. }
             | Effect::Accept { .. } => panic!("{effect:?}, and no worker has asked for a server"),

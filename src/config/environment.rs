@@ -43,6 +43,7 @@ const RECORD_FIELDS: &[&str] = &[
     "prev_restart_delay",
     "restart_time",
     "status",
+    "sticky",
     "stop_exit_codes",
     "treekill",
     "unstable_restart",

@@ -140,6 +140,8 @@ pub const TABLE: &[OptionSpec] = &[
     option("treekill", &[Boolean])
         .default(Default::True)
         .about("a stop ends the descendants too"),
+    option("sticky", &[Boolean])
+        .about("cluster mode: all TCP connections from one address go to one worker"),
     option("port", &[Number]).about("sets the variable PORT"),
     option("username", &[Text])
         .of_client()

@@ -307,6 +307,13 @@ pub enum Effect {
         /// Which connection.
         connection: ConnectionId,
     },
+    /// Have each client's connections to the port of this socket come to the same one of the sockets there, by its address.
+    Steer {
+        /// Any of them.
+        socket: SocketId,
+        /// How many there are.
+        sockets: u32,
+    },
     /// Say once, with `Waiting`, when connections wait at this socket, which may be now.
     Watch {
         /// Which socket.

@@ -301,7 +301,8 @@ impl Process {
             return SpawnMode::Fork;
         }
         let policy = env.iter().find(|(name, _)| name == SCHEDULING_VAR);
-        let policy = Policy::of(policy.map(|(_, value)| value.as_str()));
+        let policy = policy.map(|(_, value)| value.as_str());
+        let policy = Policy::of(policy, self.rules.is_sticky);
         let has_inspector = inspector_port(&spec.interpreter_args).is_some();
         let scope = self.record.name().to_owned();
         let enrolled = cx

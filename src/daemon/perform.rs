@@ -16,12 +16,12 @@ use super::shared::Shared;
 use super::sockets;
 use super::stops::{Ending, How};
 use super::with_causes;
-use crate::core::{Effect, Failure, Input, SpawnMode, SpawnPlan};
+use crate::core::{Effect, Failure, Input, ListenAddress, SpawnMode, SpawnPlan};
 use crate::host::dump;
 use crate::host::files::note;
 use crate::host::tree::Mark;
 use crate::keeper::proto::Request;
-use crate::model::{BusEvent, JsonText, LogSpec, Pid, PmId, RunId, Ticket};
+use crate::model::{BusEvent, JsonText, LogSpec, Pid, PmId, RunId, SocketId, Ticket};
 
 impl Pilot {
     /// Carries out what one input led to.
@@ -67,17 +67,7 @@ impl Pilot {
                     let copy = self.sockets.copy_connection(connection);
                     self.send_with(run, line.as_str(), copy);
                 }
-                Effect::Listen { socket, address } => {
-                    let result = self.sockets.listen(socket, &address);
-                    if let (Ok(_), Ok(fd)) = (&result, self.sockets.copy(socket)) {
-                        let stored = self.link.store(sockets::key(socket), fd);
-                        if let Err(error) = stored {
-                            self.journal
-                                .error(&format!("another daemon will lack a socket: {error}"));
-                        }
-                    }
-                    self.inputs.push_back(Input::Listened { socket, result });
-                }
+                Effect::Listen { socket, address } => self.listen(socket, &address),
                 Effect::CloseSocket { socket } => {
                     self.sockets.close(socket);
                     self.discard(sockets::key(socket));
@@ -85,6 +75,7 @@ impl Pilot {
                 Effect::CloseConnection { connection } => {
                     self.sockets.close_connection(connection);
                 }
+                Effect::Steer { socket, sockets } => self.steer(socket, sockets),
                 Effect::Watch { socket } => self.sockets.watch(socket, &self.reports_in),
                 Effect::Look { socket } => {
                     let connections = self.sockets.queued(socket);
@@ -191,6 +182,25 @@ impl Pilot {
         };
         let log = RunLog::open(&self.shared.logs, &settings).map_err(|error| error.to_string())?;
         Ok((log, format!("{{\"process\":{process},\"at\":")))
+    }
+
+    fn listen(&mut self, socket: SocketId, address: &ListenAddress) {
+        let result = self.sockets.listen(socket, address);
+        if let (Ok(_), Ok(fd)) = (&result, self.sockets.copy(socket)) {
+            let stored = self.link.store(sockets::key(socket), fd);
+            if let Err(error) = stored {
+                self.journal
+                    .error(&format!("another daemon will lack a socket: {error}"));
+            }
+        }
+        self.inputs.push_back(Input::Listened { socket, result });
+    }
+
+    /// Where it cannot be done, clients are distributed as ever.
+    fn steer(&self, socket: SocketId, sockets: u32) {
+        if let Err(error) = self.sockets.steer(socket, sockets) {
+            self.journal.error(&format!("make a port sticky: {error}"));
+        }
     }
 
     fn stage(&self, run: RunId) -> Option<&Stage> {

@@ -95,6 +95,12 @@ impl Sockets {
         }
     }
 
+    /// Has the kernel choose among the sockets of this one's port by the client's address.
+    pub(crate) fn steer(&self, socket: SocketId, sockets: u32) -> io::Result<()> {
+        let held = self.held.get(&socket).ok_or(io::ErrorKind::NotFound)?;
+        sockets::steer_by_source(held.fd.as_fd(), sockets).map_err(io::Error::from)
+    }
+
     /// Closes our copy of a connection.
     pub(crate) fn close_connection(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);

@@ -194,6 +194,82 @@ pub fn waiting_connections(listener: BorrowedFd) -> Result<u32, Errno> {
     Ok(info.tcpi_unacked)
 }
 
+/// Has the kernel give the connections of one address always to the same one of the `sockets` that share the listener's port.
+///
+/// They are numbered in the order in which they were bound; when one is closed, the last takes its number, and this is to be called
+/// again. A program of the kernel's packet filter does it, which any user may attach to a socket of his own.
+#[cfg(target_os = "linux")]
+pub fn steer_by_source(listener: BorrowedFd, sockets: u32) -> Result<(), Errno> {
+    const fn step(code: u32, k: u32) -> libc::sock_filter {
+        jump(code, k, 0, 0)
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "all codes are of sixteen bits"
+    )]
+    const fn jump(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+        let code = code as u16;
+        libc::sock_filter { code, jt, jf, k }
+    }
+    /// From here on offsets count from the IP header.
+    const IP: u32 = libc::SKF_NET_OFF.cast_unsigned();
+    const BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+    const WORD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const TO_X: u32 = libc::BPF_MISC | libc::BPF_TAX;
+    const XOR: u32 = libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X;
+    const BY: u32 = libc::BPF_ALU | libc::BPF_K;
+    const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    /// The golden ratio as a fraction of 2³²: spreads neighbours over the upper bits.
+    const SPREAD: u32 = 0x9E37_79B1;
+
+    let mut program = [
+        step(BYTE, IP),
+        step(BY | libc::BPF_RSH, 4),
+        jump(EQUAL, 6, 2, 0),
+        // Version 4: the source is at 12.
+        step(WORD, IP + 12),
+        step(libc::BPF_JMP | libc::BPF_JA, 10),
+        // Version 6: four words from 8 on.
+        step(WORD, IP + 8),
+        step(TO_X, 0),
+        step(WORD, IP + 12),
+        step(XOR, 0),
+        step(TO_X, 0),
+        step(WORD, IP + 16),
+        step(XOR, 0),
+        step(TO_X, 0),
+        step(WORD, IP + 20),
+        step(XOR, 0),
+        step(BY | libc::BPF_MUL, SPREAD),
+        step(BY | libc::BPF_RSH, 16),
+        step(BY | libc::BPF_MOD, sockets.max(1)),
+        step(libc::BPF_RET | libc::BPF_A, 0),
+    ];
+    let length = libc::c_ushort::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let attached = libc::sock_fprog {
+        len: length,
+        filter: program.as_mut_ptr(),
+    };
+    let size = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(0);
+    // SAFETY: the kernel reads the two members of `attached` and the `len` instructions it points to, which live until it returns.
+    let result = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const attached).cast(),
+            size,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Elsewhere nothing chooses by the client.
+#[cfg(not(target_os = "linux"))]
+pub fn steer_by_source(_listener: BorrowedFd, _sockets: u32) -> Result<(), Errno> {
+    Err(Errno::ENOTSUP)
+}
+
 fn listen(fd: &OwnedFd, backlog: u32) -> Result<(), Errno> {
     let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
     // SAFETY: takes a descriptor, which is open, and a number.
@@ -295,6 +371,55 @@ mod tests {
         }
         assert_eq!(waiting_connections(fd.as_fd()), Ok(0));
         assert_eq!(accept(fd.as_fd()).err(), Some(Errno::EAGAIN));
+    }
+
+    // Protects: `sticky`. One client always comes to the same socket, and different ones are spread over all of them.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_port_that_is_steered_knows_its_clients_by_their_addresses() {
+        let both = |sharing, port| listen_tcp(None, port, false, 511, sharing).unwrap();
+        let (one, name) = both(Sharing::First, 0);
+        let port = name.port();
+        let sockets = [
+            one,
+            both(Sharing::Join, port).0,
+            both(Sharing::Join, port).0,
+        ];
+        steer_by_source(sockets[0].as_fd(), 3).unwrap();
+        let mut reached = [false; 3];
+        for client in 1..=24 {
+            let address = Ipv4Addr::new(127, 0, 0, client);
+            let before: Vec<u32> = lengths(&sockets);
+            for _ in 0..4 {
+                let fd = socket(
+                    AddressFamily::Inet,
+                    SockType::Stream,
+                    SockFlag::empty(),
+                    None,
+                );
+                let fd = fd.unwrap();
+                bind(
+                    fd.as_raw_fd(),
+                    &SockaddrIn::from(std::net::SocketAddrV4::new(address, 0)),
+                )
+                .unwrap();
+                let server = std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+                nix::sys::socket::connect(fd.as_raw_fd(), &SockaddrIn::from(server)).unwrap();
+            }
+            let grown: Vec<u32> = lengths(&sockets);
+            let by: Vec<u32> = grown.iter().zip(&before).map(|(a, b)| a - b).collect();
+            let at = by.iter().position(|more| *more == 4);
+            reached[at.expect("all four at one socket")] = true;
+        }
+        assert_eq!(reached, [true; 3]);
+        if name.is_ipv6() {
+            let _client = TcpStream::connect(("::1", port)).unwrap();
+        }
+    }
+
+    fn lengths(sockets: &[OwnedFd]) -> Vec<u32> {
+        let length = |fd: &OwnedFd| waiting_connections(fd.as_fd()).unwrap();
+        sockets.iter().map(length).collect()
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) const RUN_TIME: [&str; 23] = [
 
 /// Members of a record that are options, and so stay what they are even if a variable has the same name. Everything else
 /// that is also a variable came from flattening and is not declared.
-pub(super) const OPTIONS: [&str; 70] = [
+pub(super) const OPTIONS: [&str; 71] = [
     "namespace",
     "filter_env",
     "cwd",
@@ -71,6 +71,7 @@ pub(super) const OPTIONS: [&str; 70] = [
     "pmx",
     "automation",
     "treekill",
+    "sticky",
     "port",
     "username",
     "uid",

@@ -92,6 +92,9 @@ pub struct Rules {
     /// `exec_mode` is `cluster_mode`.
     #[serde(default)]
     pub is_cluster: bool,
+    /// `sticky`: in cluster mode.
+    #[serde(default)]
+    pub is_sticky: bool,
     /// `wait_ready`.
     pub wait_ready: bool,
     /// `listen_timeout`.
@@ -188,6 +191,7 @@ impl Rules {
             },
             autostart: read.flag("autostart", true)?,
             is_cluster: read.cluster("exec_mode")?,
+            is_sticky: read.flag("sticky", false)?,
             wait_ready: read.flag("wait_ready", false)?,
             // 0 means the default: pm2 takes the first of the two that is not 0.
             listen_timeout: read

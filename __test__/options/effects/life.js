@@ -2,6 +2,7 @@
 
 /* Options about restarts and ends: what each is seen to do. The form of an entry is in `every.test.js`. */
 
+const net = require('node:net');
 const path = require('node:path');
 const { isAlive, until } = require('../../api/helper.js');
 
@@ -18,6 +19,18 @@ function living(source, options, when, look, expected) {
     },
     expected: () => expected,
   };
+}
+
+/** What a server of this machine says to a client. */
+function told(target) {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const socket = net.connect({ host: '127.0.0.1', ...target });
+    socket
+      .on('data', (chunk) => (text += chunk))
+      .on('end', () => resolve(text))
+      .on('error', reject);
+  });
 }
 
 const status = (word) => (record) => record.status === word;
@@ -201,6 +214,27 @@ module.exports = {
       return lived;
     },
     expected: () => true,
+  },
+  sticky: {
+    app: (box, name) => ({
+      script: box.write(
+        `${name}.js`,
+        "const server = require('node:net').createServer((socket) => socket.end(String(process.pid))); server.listen(0, () => console.log(server.address().port));",
+      ),
+      instances: 2,
+      sticky: true,
+      merge_logs: true,
+    }),
+    // Clients from several addresses of this machine: whether each always comes to the same worker, and how many workers there are.
+    seen: async (box, name) => {
+      const port = Number(
+        await until(() => box.log(`${name}-out.log`).split('\n').length === 3 && box.log(`${name}-out.log`).split('\n')[0]),
+      );
+      const clients = Array.from({ length: 16 }, (_, i) => `127.0.0.${i + 1}`);
+      const answers = await Promise.all(clients.map((localAddress) => Promise.all([1, 2, 3].map(() => told({ port, localAddress })))));
+      return [answers.every((three) => new Set(three).size === 1), new Set(answers.flat()).size];
+    },
+    expected: () => [true, 2],
   },
   watch: watching({}),
   ignore_watch: watching({ ignore_watch: ['left.txt'] }, 'left.txt'),

@@ -177,7 +177,8 @@ impl Primary {
         let is_worth_it = match listener.sharing {
             Sharing::RoundRobin => true,
             Sharing::Slots => listener.sockets.len() > 1,
-            Sharing::Shared => false,
+            // Whose worker is stuck waits for it: no other one knows him.
+            Sharing::Sticky | Sharing::Shared => false,
         };
         for (id, socket) in &mut listener.sockets {
             if is_worth_it && socket.is_bound && socket.attention == Attention::Off {
@@ -276,7 +277,7 @@ fn is_free(
     };
     let max = match listener.sharing {
         Sharing::Slots => HANDED_MAX,
-        Sharing::Shared | Sharing::RoundRobin => 1,
+        Sharing::Sticky | Sharing::Shared | Sharing::RoundRobin => 1,
     };
     let handed = || worker.handed.values().filter(|handed| &*handed.key == key);
     let is_late = |handed: &Handed| now.mono.saturating_sub(handed.at) >= HANDED_PATIENCE;

@@ -9,13 +9,15 @@ use crate::model::{ConnectionId, PmId, RunId, SocketId};
 
 use super::Policy;
 use super::query::{ListenAddress, PortShare, SocketName};
-use crate::core::Now;
+use crate::core::{Effect, Now};
 
 /// How the sockets of one address are given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Sharing {
     /// Each slot has its own.
     Slots,
+    /// Each slot has its own, and each client comes to the same one every time.
+    Sticky,
     /// There is one, and each worker has a copy.
     Shared,
     /// There is one, and only we accept from it.
@@ -128,9 +130,10 @@ impl Listener {
     pub(super) fn new(address: ListenAddress, policy: Policy) -> Self {
         let sharing = match (&address, policy) {
             (ListenAddress::Udp { .. }, _)
-            | (ListenAddress::Unix { .. }, Policy::Slots | Policy::Shared)
+            | (ListenAddress::Unix { .. }, Policy::Slots | Policy::Sticky | Policy::Shared)
             | (ListenAddress::Tcp { .. }, Policy::Shared) => Sharing::Shared,
             (ListenAddress::Tcp { .. }, Policy::Slots) => Sharing::Slots,
+            (ListenAddress::Tcp { .. }, Policy::Sticky) => Sharing::Sticky,
             (ListenAddress::Tcp { .. } | ListenAddress::Unix { .. }, Policy::RoundRobin) => {
                 Sharing::RoundRobin
             }
@@ -148,9 +151,25 @@ impl Listener {
         }
     }
 
+    /// Whether each slot has a socket of its own.
+    pub(super) fn has_slots(&self) -> bool {
+        matches!(self.sharing, Sharing::Slots | Sharing::Sticky)
+    }
+
+    /// Has clients distributed over the sockets there are now, by their addresses if that is wanted.
+    pub(super) fn steer(&self, out: &mut Vec<Effect>) {
+        let bound = || self.sockets.iter().filter(|(_, socket)| socket.is_bound);
+        if self.sharing == Sharing::Sticky
+            && let Some((&socket, _)) = bound().next()
+        {
+            let sockets = u32::try_from(bound().count()).unwrap_or(u32::MAX);
+            out.push(Effect::Steer { socket, sockets });
+        }
+    }
+
     /// The socket that a worker in this slot is to get.
     pub(super) fn socket_for(&mut self, slot: PmId) -> Option<(SocketId, &mut Socket)> {
-        let is_for_all = self.sharing != Sharing::Slots;
+        let is_for_all = !self.has_slots();
         self.sockets
             .iter_mut()
             .find(|(_, socket)| is_for_all || socket.users.contains(&slot))
@@ -165,10 +184,10 @@ impl Listener {
     /// Where the next socket is bound.
     pub(super) fn next_address(&self) -> ListenAddress {
         let joined = self.name.as_ref().filter(|_| !self.sockets.is_empty());
-        match (self.sharing, &self.address, joined) {
-            (Sharing::Slots, address, Some(name)) => address.joining(name),
+        match (self.has_slots(), &self.address, joined) {
+            (true, address, Some(name)) => address.joining(name),
             (
-                Sharing::Slots,
+                true,
                 ListenAddress::Tcp {
                     host,
                     port,

@@ -100,6 +100,8 @@ struct Handed {
 pub(super) enum Policy {
     /// A socket for each slot, and connections taken from those that are stuck.
     Slots,
+    /// A socket for each slot, which one is decided by the address of the client.
+    Sticky,
     /// One socket; we accept and deal out.
     RoundRobin,
     /// One socket, which all workers accept from.
@@ -135,9 +137,10 @@ pub(super) struct Enrolled {
 }
 
 impl Policy {
-    /// Of the variable's value. Anything unknown is as if it were not set, as in Node.
-    pub(super) fn of(variable: Option<&str>) -> Self {
+    /// Of the variable's value. Anything unknown is as if it were not set, as in Node. What the application declares goes before it.
+    pub(super) fn of(variable: Option<&str>, is_sticky: bool) -> Self {
         match variable {
+            _ if is_sticky => Self::Sticky,
             Some("rr") => Self::RoundRobin,
             Some("none") => Self::Shared,
             _ => Self::Slots,
@@ -413,6 +416,7 @@ impl Primary {
                     bound.is_bound = true;
                 }
                 listener.name = name.or_else(|| listener.name.take());
+                listener.steer(out);
                 self.advance(now, &scope, &key, out);
                 self.arm(&scope, &key, out);
             }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::core::{Effect, Now};
 use crate::model::{PmId, SocketId};
 
-use super::listener::Sharing;
 use super::{Place, Primary, Worker};
 
 /// How long a socket that no worker has stays while the slot's worker has other servers: it closed this one for good.
@@ -100,7 +99,7 @@ impl Primary {
             .rotation
             .iter()
             .any(|run| workers.get(run).is_some_and(|worker| !worker.is_leaving));
-        if listener.sharing == Sharing::Slots && listener.sockets.len() > 1 && is_served {
+        if listener.has_slots() && listener.sockets.len() > 1 && is_served {
             self.drain(scope, key, socket, out);
         } else {
             self.close_socket(socket, out);
@@ -113,6 +112,7 @@ impl Primary {
             self.is_changed = true;
             if let Some(listener) = self.listener(&scope, &key) {
                 listener.sockets.remove(&socket);
+                listener.steer(out);
             }
             out.push(Effect::CloseSocket { socket });
         }

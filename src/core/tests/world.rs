@@ -285,6 +285,7 @@ pub(super) fn show(effect: &Effect) -> String {
         Effect::Listen { socket, address } => format!("listen {} {address:?}", socket.0),
         Effect::CloseSocket { socket } => format!("close socket {}", socket.0),
         Effect::CloseConnection { connection } => format!("close connection {}", connection.0),
+        Effect::Steer { socket, sockets } => format!("steer {} among {sockets}", socket.0),
         Effect::Watch { socket } => format!("watch {}", socket.0),
         Effect::Look { socket } => format!("look {}", socket.0),
         Effect::Accept { socket, max } => format!("accept {} up to {max}", socket.0),

@@ -298,6 +298,27 @@ fn a_slot_that_goes_is_emptied_for_its_siblings_and_then_closed() {
     assert!(world.primary.scopes.is_empty() && world.primary.places.is_empty());
 }
 
+// Protects: `sticky`. The sockets are counted anew whenever there are more or fewer, and nobody is handed to a worker that does not know
+// him.
+#[test]
+fn a_sticky_port_is_steered_and_its_queues_are_left_alone() {
+    let mut world = World::default();
+    for worker in 0..2 {
+        world.enroll(worker, u32::try_from(worker).unwrap(), Policy::Sticky);
+        world.serve(worker);
+    }
+    let socket = world.sockets[0];
+    for sockets in [1, 2] {
+        assert!(world.took(&Effect::Steer { socket, sockets }));
+    }
+    let is_watched = |effect: &Effect| matches!(effect, Effect::Watch { .. });
+    assert!(!world.other.iter().any(is_watched));
+    world.act(|primary, now, out| primary.gone(now, RunId(1), out));
+    world.act(|primary, now, out| primary.release(now, PmId(1), out));
+    world.accepted(world.sockets[1], 0, true);
+    assert!(world.took(&Effect::Steer { socket, sockets: 1 }));
+}
+
 #[test]
 fn garbage_from_a_worker_changes_nothing() {
     let mut world = two_slots();
