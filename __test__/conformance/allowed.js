@@ -112,6 +112,13 @@ const ALLOWED = [
     ours: /^\[PM2\]\[ERROR\] {2}Group no-such-group cannot be found$/,
     why: 'pm2 names a user that nobody named',
   },
+  {
+    scenario: 'instances',
+    path: 'steps/* shell in cluster/value',
+    ours: /only Node apps run in cluster mode/,
+    why: 'pm2 hands the shell script to Node',
+  },
+  { scenario: 'instances', path: 'events/shell-in-cluster *', why: 'the same' },
   { scenario: 'watch', path: 'events/* * process:event/**', why: 'how often a file is changed until all have seen it' },
   ...['one', 'two', 'three'].map((name) => ({
     scenario: 'saved',

@@ -92,3 +92,18 @@ test('environments, only, name_prefix of the call, namespace, filter_env and app
     .catch(() => box.call('start', file, { only: 'pre:c', name_prefix: 'pre' }));
   expect(await names()).toContain('pre:c');
 });
+
+test('a promise of apps is waited for, and numbers and functions in a file are refused by name', async () => {
+  await box.call('start', box.write('promise.config.js', `module.exports = Promise.resolve({ apps: [${app()}] });`));
+  expect(await names()).toEqual(['a']);
+  for (const [value, given] of [
+    ['() => 5', 'now is [object Object]'],
+    ['NaN', 'given: "NaN"'],
+  ]) {
+    const text = `module.exports = { apps: [{ name: 'b', script: ${JSON.stringify(IDLE)}, kill_timeout: ${value} }] };`;
+    const error = await failure(box.call('start', box.write(`value-${given.length}.config.js`, text)));
+    expect(error.message).toContain('"kill_timeout"');
+    expect(error.message).toContain(given);
+  }
+  expect(await names()).toEqual(['a']);
+});

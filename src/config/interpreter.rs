@@ -55,7 +55,16 @@ pub fn chosen_node(
 }
 
 /// Decides `exec_mode` and `instances` where they were not given: apps of Node or bun that name a count are clusters.
-pub(crate) fn decide_mode(app: &mut Object) {
+///
+/// A cluster of anything that is certainly not Node is refused: it would never be ready. Programs of other names may be Node (`node20`, `tsx`).
+pub(crate) fn decide_mode(app: &mut Object) -> Result<(), ResolveError> {
+    let is_cluster = app
+        .get("exec_mode")
+        .is_some_and(|mode| mode == "cluster_mode");
+    let interpreter = app.get("exec_interpreter").and_then(Value::as_str);
+    if let Some(interpreter) = interpreter.filter(|name| is_cluster && is_never_node(name)) {
+        return Err(ResolveError::ClusterNeedsNode(interpreter.to_owned()));
+    }
     if !app.get("exec_mode").is_some_and(is_truthy) {
         let interpreter = app
             .get("exec_interpreter")
@@ -81,6 +90,17 @@ pub(crate) fn decide_mode(app: &mut Object) {
     if !app.contains_key("instances") {
         app.insert("instances".into(), Value::from(1));
     }
+    Ok(())
+}
+
+/// Is it one of the programs that run other languages, whatever its version?
+fn is_never_node(interpreter: &str) -> bool {
+    const OTHERS: [&str; 9] = [
+        NONE, "bash", "sh", "dash", "zsh", "python", "ruby", "php", "perl",
+    ];
+    let base = paths::base_name(interpreter);
+    let name = base.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
+    OTHERS.contains(&name)
 }
 
 fn is_available(program: &str, lookup: &impl Lookup) -> bool {
@@ -246,15 +266,45 @@ mod tests {
             record(json!({"script": "job.py"})).unwrap()["env"]["PYTHONUNBUFFERED"],
             "1"
         );
-        assert_eq!(
-            record(json!({"script": "tool", "interpreter": "none"})).unwrap()["exec_interpreter"],
-            "none"
-        );
+        let by_itself = json!({"script": "tool", "interpreter": "none"});
+        let refused = record(by_itself.clone()).unwrap_err();
+        assert!(refused.starts_with("Script not executable: "), "{refused}");
+        world.executable.insert("/home/app/srv/tool".into());
+        let app = record_in(&world, &surroundings(), by_itself).unwrap();
+        assert_eq!(app["exec_interpreter"], "none");
         world.path.remove("node");
         assert_eq!(
             record_in(&world, &surroundings(), json!({"script": "web.js"})).unwrap()["exec_interpreter"],
             "/opt/node"
         );
+    }
+
+    // Protects: a cluster that would never be ready is refused, and no Node under another name is.
+    #[test]
+    fn other_languages_are_no_cluster() {
+        for name in [
+            "none",
+            "bash",
+            "/bin/sh",
+            "python3",
+            "/usr/bin/python3.12",
+            "ruby",
+            "php8.2",
+            "perl",
+        ] {
+            assert!(is_never_node(name), "{name}");
+        }
+        for name in [
+            "node",
+            "/opt/node-v20/bin/node",
+            "node20",
+            "nodejs",
+            "bun",
+            "tsx",
+            "ts-node",
+        ] {
+            assert!(!is_never_node(name), "{name}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod check;
 pub mod cron;
 pub mod ecosystem;
 pub mod environment;
+mod files;
 mod interpreter;
 mod lookup;
 pub mod options;
@@ -20,6 +21,7 @@ pub mod resolve;
 pub mod spelling;
 #[cfg(test)]
 mod testing;
+mod texts;
 pub mod units;
 pub mod unknown;
 mod words;

@@ -60,6 +60,7 @@ pub const TABLE: &[OptionSpec] = &[
     option("disable_source_map_support", &[Boolean]).about("never do so"),
     option("wait_ready", &[Boolean]).about("online only after process.send('ready')"),
     option("instances", &[Number])
+        .whole()
         .about("how many processes; 0 or max: one per CPU; negative: CPUs minus that"),
     option("kill_timeout", &[Number])
         .millis()
@@ -142,7 +143,11 @@ pub const TABLE: &[OptionSpec] = &[
         .about("a stop ends the descendants too"),
     option("sticky", &[Boolean])
         .about("cluster mode: all TCP connections from one address go to one worker"),
-    option("port", &[Number]).about("sets the variable PORT"),
+    option("port", &[Number])
+        .whole()
+        .min(0.0)
+        .max_of(65535.0)
+        .about("sets the variable PORT"),
     option("username", &[Text])
         .of_client()
         .about("set to the user who starts the app"),
@@ -154,7 +159,9 @@ pub const TABLE: &[OptionSpec] = &[
         .about("group to run as, name or number"),
     option("umask", &[Text, Number])
         .matching(Pattern::Octal)
+        .whole()
         .min(0.0)
+        .max_of(511.0)
         .about("file permissions to withhold: a number, or octal text such as 027"),
     option("windowsHide", &[Boolean])
         .default(Default::True)
@@ -193,6 +200,10 @@ pub struct OptionSpec {
     pub default: Default,
     /// The smallest number allowed.
     pub min: Option<f64>,
+    /// The greatest number allowed, if it is less than any number of its unit may be ([`OptionSpec::max`]).
+    pub max: Option<f64>,
+    /// The number must be whole.
+    pub whole: bool,
     /// The form a text must have.
     pub pattern: Option<Pattern>,
     /// True when 0 means "not given".
@@ -277,6 +288,12 @@ pub enum Scope {
     Client,
 }
 
+/// Thirty years: whoever says more has slipped, and sums of two must stay far from every limit.
+const MILLIS_MAX: f64 = 1e12;
+
+/// Beyond 2^53 JavaScript cannot tell a number from its neighbour.
+const NUMBER_MAX: f64 = 9_007_199_254_740_991.0;
+
 /// The option with this one name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static OptionSpec> {
@@ -308,6 +325,8 @@ const fn option(name: &'static str, types: &'static [Kind]) -> OptionSpec {
         unit: Unit::None,
         default: Default::Absent,
         min: None,
+        max: None,
+        whole: false,
         pattern: None,
         zero_means_default: false,
         scope: Scope::App,
@@ -336,6 +355,16 @@ impl OptionSpec {
         self
     }
 
+    const fn max_of(mut self, max: f64) -> Self {
+        self.max = Some(max);
+        self
+    }
+
+    const fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
     const fn default(mut self, default: Default) -> Self {
         self.default = default;
         self
@@ -361,6 +390,15 @@ impl OptionSpec {
         self
     }
 
+    /// The greatest number it may hold. Negative ones may be as far from 0.
+    #[must_use]
+    pub fn max(&self) -> f64 {
+        self.max.unwrap_or(match self.unit {
+            Unit::Milliseconds => MILLIS_MAX,
+            Unit::None | Unit::Bytes => NUMBER_MAX,
+        })
+    }
+
     /// Is this one of its names?
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
@@ -373,11 +411,15 @@ impl OptionSpec {
         if self.pattern == Some(Pattern::ExecMode) {
             return "fork, cluster, fork_mode or cluster_mode".into();
         }
+        if self.name == "cron_restart" {
+            return "a cron pattern of five or six parts, or 0".into();
+        }
         let mut words: Vec<String> = Vec::new();
         for kind in self.types {
             let word = match kind {
                 Boolean => "true or false",
-                Number if self.name == "instances" => "a number or \"max\"",
+                Number if self.name == "instances" => "a whole number or \"max\"",
+                Number if self.whole => "a whole number",
                 Number => match self.unit {
                     Unit::None => "a number",
                     Unit::Bytes => "bytes or text like \"150M\"",
@@ -390,11 +432,12 @@ impl OptionSpec {
             };
             words.push(word.into());
         }
-        let mut text = words.join(" or ");
-        if let Some(min) = self.min {
-            text = format!("{text}, at least {min}");
+        let text = words.join(" or ");
+        match (self.min, self.max) {
+            (Some(min), Some(max)) => format!("{text}, {min} to {max}"),
+            (Some(min), None) => format!("{text}, at least {min}"),
+            (None, _) => text,
         }
-        text
     }
 }
 

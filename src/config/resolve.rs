@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::check::{DELETE, OptionError, Purpose, check};
 use super::spelling::{canonical, is_truthy};
-use super::{Lookup, Object, environment, interpreter, options, paths, unknown};
+use super::{Lookup, Object, environment, files, interpreter, options, paths, texts, unknown};
 
 pub use interpreter::chosen_node;
 
@@ -112,6 +112,29 @@ pub enum ResolveError {
     /// The file is there, but not for the caller.
     #[error("Script not readable: {0}")]
     ScriptUnreadable(String),
+    /// Nothing runs it, and it cannot run by itself.
+    #[error(
+        "Script not executable: {0} (interpreter \"none\": make it executable or name an interpreter)"
+    )]
+    ScriptNotExecutable(String),
+    /// A folder in which Node finds nothing to run.
+    #[error("Script is a folder: {0} (it has neither package.json nor index.js)")]
+    ScriptIsFolder(String),
+    /// Another program than Node in cluster mode.
+    #[error(
+        "Verify \"exec_mode\" with interpreter failed, only Node apps run in cluster mode (given: \"cluster\" with interpreter \"{0}\", allowed: fork)"
+    )]
+    ClusterNeedsNode(String),
+    /// A file option that names a folder.
+    #[error(
+        "Verify \"{option}\" failed, it should be a file (given: \"{path}\", which is a folder, allowed: the path of a file)"
+    )]
+    FileIsFolder {
+        /// The option.
+        option: &'static str,
+        /// Where it leads.
+        path: String,
+    },
     /// The working directory is missing.
     #[error("Working directory not found: {0}")]
     CwdNotFound(String),
@@ -202,10 +225,11 @@ pub fn name_of(app: &Object) -> Option<String> {
         return Some(name.to_owned());
     }
     let base = paths::base_name(text("script")?);
-    match base.rfind('.') {
-        Some(dot) if dot > 0 => Some(base[..dot].to_owned()),
-        _ => Some(base.to_owned()),
-    }
+    let stem = match base.rfind('.') {
+        Some(dot) if dot > 0 => &base[..dot],
+        _ => base,
+    };
+    Some(texts::as_name(stem))
 }
 
 /// Resolves a checked declaration to the record. Its members are in the order in which pm2 sends them.
@@ -260,11 +284,16 @@ pub fn prepare(
     let reads_script = app
         .get("exec_interpreter")
         .is_some_and(|chosen| chosen != interpreter::NONE);
-    if reads_script && !app.contains_key("uid") && !lookup.is_readable(&path) {
-        return Err(ResolveError::ScriptUnreadable(path));
+    if !app.contains_key("uid") {
+        if reads_script && !lookup.is_readable(&path) {
+            return Err(ResolveError::ScriptUnreadable(path));
+        }
+        if !reads_script && !lookup.is_executable(&path) {
+            return Err(ResolveError::ScriptNotExecutable(path));
+        }
     }
-    interpreter::decide_mode(&mut app);
-    let folders = place_files(&mut app, &name, &cwd, around, &home);
+    interpreter::decide_mode(&mut app)?;
+    let folders = files::place(&mut app, &name, &cwd, around, lookup)?;
     app.insert("km_link".into(), Value::Bool(false));
     Ok(Prepared {
         record: app,
@@ -293,10 +322,16 @@ fn find_script(
     {
         return Ok(program);
     }
-    if lookup.is_folder(&path) {
+    if !lookup.is_folder(&path) {
+        return Err(ResolveError::ScriptNotFound(path));
+    }
+    let has_start = ["package.json", "index.js"]
+        .iter()
+        .any(|name| lookup.is_file(&paths::resolve(&path, name)));
+    if has_start {
         Ok(path)
     } else {
-        Err(ResolveError::ScriptNotFound(path))
+        Err(ResolveError::ScriptIsFolder(path))
     }
 }
 
@@ -422,55 +457,6 @@ fn in_order(app: &Object) -> Object {
         .chain(others)
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
-}
-
-/// Replaces the file options by absolute paths and gives the folders that those the user chose lie in.
-fn place_files(
-    app: &mut Object,
-    name: &str,
-    cwd: &str,
-    around: &Surroundings,
-    home: &str,
-) -> Vec<String> {
-    const FILES: [(&str, &str, &str, &str); 4] = [
-        ("log_file", "pm_log_path", "", "log"),
-        ("out_file", "pm_out_log_path", "-out", "log"),
-        ("error_file", "pm_err_log_path", "-error", "log"),
-        ("pid_file", "pm_pid_path", "", "pid"),
-    ];
-    let stem = paths::file_stem(name);
-    let mut folders: Vec<String> = Vec::new();
-    for (option, field, suffix, extension) in FILES {
-        let given = app.shift_remove(option);
-        let path = match given.as_ref() {
-            Some(Value::String(text)) if text == "NULL" || text == "/dev/null" => {
-                "/dev/null".to_owned()
-            }
-            Some(Value::String(text)) if !text.is_empty() => {
-                let path = paths::resolve(cwd, &paths::expand_home(text, home));
-                let folder = paths::folder(&path).to_owned();
-                if !folders.contains(&folder) {
-                    folders.push(folder);
-                }
-                path
-            }
-            other => {
-                if option == "log_file" && other != Some(&Value::Bool(true)) {
-                    continue;
-                }
-                paths::resolve(
-                    if extension == "pid" {
-                        &around.pid_folder
-                    } else {
-                        &around.log_folder
-                    },
-                    &format!("{stem}{suffix}.{extension}"),
-                )
-            }
-        };
-        app.insert(field.into(), Value::from(path));
-    }
-    folders
 }
 
 #[cfg(test)]

@@ -293,7 +293,7 @@ fn a_change_holds_what_was_given_and_nothing_that_cannot_change() {
     let given = json!({"maxMemoryRestart": "100M", "kill_timeout": "4s", "script": "x", "instances": 4, "execMode": "cluster", "updateEnv": true,
         "force": true, "watch": [], "autorestart": true, "node_args": "null", "uid": "null", "time": true, "env": {"A": 1}, "unknown": 1});
     let expected = json!({"node_args": "null", "log_date_format": "YYYY-MM-DDTHH:mm:ss", "time": true, "env": {"A": 1}, "max_memory_restart": 104_857_600,
-        "kill_timeout": 4000, "autorestart": true, "uid": "null"});
+        "kill_timeout": 4000, "autorestart": true, "uid": "null", "unknown_options": ["unknown"]});
     assert_eq!(
         change(&object(given), &world()).map(Value::Object).unwrap(),
         expected

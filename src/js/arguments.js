@@ -71,11 +71,17 @@ function toApps(value) {
   return result;
 }
 
-/** JSON would leave a function out without a word; an object in its place is refused by the check of the option, with its name. */
+/**
+ * JSON would leave a function out without a word, and make `null` of a number that is none; what stands in their place is refused by the
+ * check of the option, with its name.
+ */
 function withoutFunctions(app) {
   if (typeof app !== 'object' || app === null || Array.isArray(app)) return app;
-  const replaced = (value) => (typeof value === 'function' || typeof value === 'symbol' ? {} : value);
+  const replaced = (value) => {
+    if (typeof value === 'function' || typeof value === 'symbol') return {};
+    return typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
+  };
   return Object.fromEntries(Object.entries(app).map(([name, value]) => [name, replaced(value)]));
 }
 
-module.exports = { checkOptions, declared, idOrName, requireSignal, startOptions, whatToOperate, whatToStart };
+module.exports = { checkOptions, declared, idOrName, requireSignal, startOptions, toApps, whatToOperate, whatToStart };

@@ -6,6 +6,7 @@
  */
 
 const { parentPort, workerData } = require('node:worker_threads');
+const { toApps } = require('./arguments.js');
 
 /** Runs the file, whichever module system it is written for. */
 async function load(file) {
@@ -33,7 +34,8 @@ function asText(_name, value) {
 
 load(workerData.file).then((value) => {
   try {
-    parentPort.postMessage({ json: JSON.stringify(value, asText) });
+    const apps = typeof value === 'object' && value !== null ? toApps(value) : value;
+    parentPort.postMessage({ json: JSON.stringify(apps, asText) });
   } catch (error) {
     refuse(error);
   }

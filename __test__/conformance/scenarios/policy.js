@@ -100,7 +100,7 @@ exports.run = async (world) => {
   };
   for (const treekill of [true, false]) {
     const file = `${world.work}/children-${treekill}`;
-    await start(`tree-${treekill}`, { script: parent, args: file, treekill, kill_timeout: 2000 });
+    await start(`tree-${treekill}`, { script: parent, args: file, treekill, kill_timeout: 10_000 });
     await world.untilText(file, '\n');
     await world.step(`stop tree-${treekill}`, 'stop', `tree-${treekill}`);
     const children = fs.readFileSync(file, 'utf8').trim().split(/\s+/).map(Number);

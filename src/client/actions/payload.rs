@@ -11,6 +11,9 @@ use crate::config::resolve::Surroundings;
 use crate::config::{Object, ecosystem, units};
 use crate::host::paths::Home;
 
+/// How deep `serde_json` reads; the levels of the request itself included.
+const DEPTH_MAX: usize = 127;
+
 /// The arguments of one action.
 #[derive(Clone)]
 pub(super) struct Payload {
@@ -45,7 +48,16 @@ impl Payload {
         let malformed = |reason: &dyn std::fmt::Display| {
             ActionError::new(format!("malformed request: {reason}"))
         };
-        let mut further: Object = serde_json::from_str(text).map_err(|error| malformed(&error))?;
+        let mut further: Object = serde_json::from_str(text).map_err(|error| {
+            // The one reason for which text that JavaScript wrote cannot be read.
+            if error.to_string().contains("recursion limit") {
+                ActionError::new(format!(
+                    "what was given is nested deeper than {DEPTH_MAX} levels"
+                ))
+            } else {
+                malformed(&error)
+            }
+        })?;
         let mut take = |key: &str| further.shift_remove(key).filter(|value| !value.is_null());
         let what = What::read(take("what"))?;
         let options = match take("options") {
