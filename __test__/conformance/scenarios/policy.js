@@ -1,14 +1,13 @@
 'use strict';
 
-/** What starts an app again, what keeps it from it, when it is ready, and how it is ended. */
+/** What starts an app again by itself, and what keeps it from it. */
 
 const IDLE = 'setInterval(() => {}, 1 << 30);';
-const fs = require('node:fs');
 
 exports.run = async (world) => {
   const crash = world.file('crash.js', 'process.exit(3);');
+  const idle = world.file('idle.js', IDLE);
   const start = (name, options) => world.step(name, 'start', { name, ...options });
-  const said = (name) => world.untilEvents(`${name} to speak`, 1, (kind, data) => kind === 'log:out' && data.process.name === name);
   const records = async (label, keep) =>
     world.note(
       label,
@@ -22,7 +21,7 @@ exports.run = async (world) => {
   await start('code-text', { script: crash, stop_exit_codes: ['3'] });
   await start('other-code', { script: crash, stop_exit_codes: [4], max_restarts: 3, min_uptime: 60_000 });
   await start('killed', { script: world.file('kill.sh', 'kill -9 $$\n'), autorestart: false });
-  await start('asleep', { script: world.file('idle.js', IDLE), autostart: false });
+  await start('asleep', { script: idle, autostart: false });
   await start('delayed', { script: crash, restart_delay: 100, max_restarts: 4, min_uptime: 60_000 });
   for (const [name, status] of Object.entries({
     once: 'stopped',
@@ -53,68 +52,13 @@ exports.run = async (world) => {
   world.note('delay gone', (await world.process('backoff')).pm2_env.prev_restart_delay);
   await world.step('delete backoff', 'delete', 'backoff');
 
-  // Is ready.
-  const ready = world.file('ready.js', `setTimeout(() => process.send('ready'), 200); ${IDLE}`);
-  const mute = world.file('mute.js', IDLE);
-  await start('ready', { script: ready, wait_ready: true });
-  await start('mute', { script: mute, wait_ready: true, listen_timeout: 150 });
-  await start('ready-cluster', { script: ready, wait_ready: true, exec_mode: 'cluster' });
-  await start('mute-cluster', { script: mute, wait_ready: true, listen_timeout: 150, exec_mode: 'cluster' });
-  await start('dies-waiting', { script: crash, wait_ready: true, listen_timeout: 150, autorestart: false });
-  await world.untilStatus('dies-waiting', 'stopped');
-  await records('readiness', ['restart_time', 'wait_ready', 'listen_timeout']);
-  await world.step('restart of what says ready', 'restart', 'ready');
-  await world.step('delete the ready', 'delete', 'all');
-
-  // Is ended.
-  const told = world.file(
-    'told.js',
-    `process.on('message', (word) => { console.log('message', word); process.exit(0); });
-     process.on('SIGINT', () => { console.log('SIGINT'); process.exit(7); }); console.log('up'); ${IDLE}`,
-  );
-  const deaf = world.file('deaf.js', `process.on('SIGINT', () => console.log('SIGINT')); console.log('up'); ${IDLE}`);
-  for (const exec_mode of ['fork', 'cluster']) {
-    const names = ['polite', 'told', 'deaf'].map((name) => `${name}-${exec_mode}`);
-    await start(names[0], { script: told, exec_mode, kill_timeout: 5000 });
-    await start(names[1], { script: told, exec_mode, shutdown_with_message: true, kill_timeout: 5000 });
-    await start(names[2], { script: deaf, exec_mode, kill_timeout: 300 });
-    for (const name of names) await said(name);
-    for (const name of names) await world.step(`stop ${name}`, 'stop', name);
-  }
-  await records('ended', ['exit_code', 'kill_timeout', 'shutdown_with_message', 'restart_time']);
-  await world.step('delete the ended', 'delete', 'all');
-
-  // With its children.
-  const parent = world.file(
-    'parent.js',
-    `const { spawn } = require('node:child_process');
-     const child = spawn('sh', ['-c', 'sleep 86400 & echo $!; wait'], { stdio: ['ignore', 'pipe', 'ignore'] });
-     child.stdout.on('data', (pid) => require('node:fs').writeFileSync(process.argv[2], child.pid + ' ' + pid)); ${IDLE}`,
-  );
-  const isGone = (pid) => {
-    try {
-      return /^State:\tZ/m.test(fs.readFileSync(`/proc/${pid}/status`, 'utf8'));
-    } catch {
-      return true;
-    }
-  };
-  for (const treekill of [true, false]) {
-    const file = `${world.work}/children-${treekill}`;
-    await start(`tree-${treekill}`, { script: parent, args: file, treekill, kill_timeout: 10_000 });
-    await world.untilText(file, '\n');
-    await world.step(`stop tree-${treekill}`, 'stop', `tree-${treekill}`);
-    const children = fs.readFileSync(file, 'utf8').trim().split(/\s+/).map(Number);
-    world.note(`children with treekill ${treekill}`, children.map(isGone));
-    for (const pid of children.filter((each) => !isGone(each))) process.kill(pid, 'SIGKILL');
-  }
-
   // Is started by the clock, stopped or not.
-  await start('clock', { script: mute, cron_restart: '* * * * * *', kill_timeout: 500 });
+  await start('clock', { script: idle, cron_restart: '* * * * * *', kill_timeout: 500 });
   await world.until('two ticks', async () => (await world.process('clock')).pm2_env.restart_time >= 2);
   await world.attempt('stop', 'clock');
   await world.untilStatus('clock', 'online');
-  await world.attempt('restart', { name: 'clock', script: mute, cron_restart: 0 });
+  await world.attempt('restart', { name: 'clock', script: idle, cron_restart: 0 });
   world.note('without its clock', (await world.process('clock')).pm2_env.cron_restart);
   await world.attempt('delete', 'clock');
-  await start('bad clock', { script: mute, cron_restart: '61 * * * *' });
+  await start('bad clock', { script: idle, cron_restart: '61 * * * *' });
 };
