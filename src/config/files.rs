@@ -13,13 +13,13 @@ pub(super) fn place(
     around: &Surroundings,
     lookup: &impl Lookup,
 ) -> Result<Vec<String>, ResolveError> {
-    let home = lookup.home_folder();
     const FILES: [(&str, &str, &str, &str); 4] = [
         ("log_file", "pm_log_path", "", "log"),
         ("out_file", "pm_out_log_path", "-out", "log"),
         ("error_file", "pm_err_log_path", "-error", "log"),
         ("pid_file", "pm_pid_path", "", "pid"),
     ];
+    let home = lookup.home_folder();
     let stem = paths::file_stem(name);
     let mut folders: Vec<String> = Vec::new();
     for (option, field, suffix, extension) in FILES {

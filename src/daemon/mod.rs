@@ -25,6 +25,7 @@ mod outbox;
 mod outgoing;
 mod perform;
 mod pilot;
+mod present;
 #[doc(hidden)]
 pub mod probe;
 mod readiness;

@@ -11,6 +11,7 @@ use super::launch;
 use super::lines::{LogSettings, RunLog};
 use super::methods::Shape;
 use super::pilot::{Farewell, Pilot, Waiter};
+use super::present::with_present_node;
 use super::runs::{Prepared, RunRecord, Stage};
 use super::shared::Shared;
 use super::sockets;
@@ -122,6 +123,18 @@ impl Pilot {
     }
 
     fn spawn(&mut self, id: PmId, run: RunId, plan: &SpawnPlan) -> Result<(), String> {
+        let replaced = with_present_node(plan);
+        if replaced.is_some() {
+            let name = self
+                .supervisor
+                .get(id)
+                .map_or("", |process| process.record().name());
+            let gone = plan.interpreter.as_deref().unwrap_or_default();
+            self.journal.error(&format!(
+                "App [{name}:{id}] is run by node from PATH: {gone} is gone"
+            ));
+        }
+        let plan = replaced.as_ref().unwrap_or(plan);
         let (log, log_prefix) = self.open_log(id, &plan.logs)?;
         if plan.mode != SpawnMode::Fork {
             self.last_words
