@@ -9,7 +9,7 @@ const EVALUATION_MAX = 1000;
 /** How long a JavaScript file may take, in ms. Some load a compiler first. */
 const MODULE_MAX = 10_000;
 
-/** Memory of one, in MB, and the longest value that is taken. */
+/** Memory of one, in MB, and the longest file and value that are taken. */
 const MEMORY_MAX = 512;
 const TEXT_MAX = 16 * 1024 * 1024;
 
@@ -56,7 +56,7 @@ function readText(file) {
 }
 
 async function readModule(file) {
-  if (!fs.existsSync(file)) readFile(file);
+  requireFile(file);
   let value;
   try {
     value = await load(file);
@@ -67,12 +67,23 @@ async function readModule(file) {
 }
 
 function readFile(file) {
+  requireFile(file);
+  return fs.readFileSync(file, 'utf8').replace(/^\uFEFF/, '');
+}
+
+/** Fails unless there is a file of a size to be read. What is no regular file may never end, or never begin. */
+function requireFile(file) {
+  const refuse = (reason, members) => Object.assign(new Error(`File ${file} ${reason}`), members);
+  let found;
   try {
-    return fs.readFileSync(file, 'utf8').replace(/^\uFEFF/, '');
+    found = fs.statSync(file);
+    fs.accessSync(file, fs.constants.R_OK);
   } catch (error) {
     const reason = error.code === 'ENOENT' ? 'not found' : `cannot be read: ${error.message}`;
-    throw Object.assign(new Error(`File ${file} ${reason}`), { code: error.code, cause: error });
+    throw refuse(reason, { code: error.code, cause: error });
   }
+  const problem = found.isFile() ? found.size > TEXT_MAX && `is longer than ${TEXT_MAX} bytes` : 'is no regular file';
+  if (problem) throw refuse(problem, { code: 'ERR_PM2_CONFIG', file });
 }
 
 /** Runs the file afresh, in a thread that ends when it takes too long. */
