@@ -58,15 +58,15 @@ function run(command, args, { home, cwd, env, input } = {}) {
   return runExactly(command, args, environment(home, env), { cwd: cwd || home, input });
 }
 
-/** As `run`, with this environment and nothing else in it. */
-function runExactly(command, args, env, { cwd, input } = {}) {
+/** As `run`, with this environment and nothing else in it, and no longer than `patience` ms. */
+function runExactly(command, args, env, { cwd, input, patience = PATIENCE_MS } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, env, stdio: ['pipe', 'pipe', 'pipe'] });
     const text = { stdout: '', stderr: '' };
     const deadline = setTimeout(() => {
       child.kill('SIGKILL');
       reject(new Error(`${command} ${args.join(' ').slice(0, 200)} does not end\n${text.stdout}\n${text.stderr}`));
-    }, PATIENCE_MS);
+    }, patience);
     for (const stream of ['stdout', 'stderr']) {
       child[stream].on('data', (chunk) => {
         text[stream] += chunk;

@@ -16,13 +16,18 @@ const SCENARIOS = fs
   .filter((file) => file.endsWith('.js'))
   .map((file) => path.basename(file, '.js'));
 
+/** Less than Jest's own limit, so that it is this message which is seen; each wait inside has a shorter one. */
+const PATIENCE_MS = 50_000;
+
 /** The transcript of a scenario with one package. The environment is as small as it can be, because it ends up in every record. */
 async function transcript(scenario, folder) {
   const home = newHome();
   const resultFile = path.join(path.dirname(home), `${path.basename(home)}.json`);
   const env = { PATH: process.env.PATH, HOME: home, PM2_HOME: home, LANG: 'C.UTF-8', TZ: 'UTC' };
   try {
-    const ended = await runExactly(process.execPath, [path.join(__dirname, 'child.js'), scenario, folder, resultFile], env);
+    const ended = await runExactly(process.execPath, [path.join(__dirname, 'child.js'), scenario, folder, resultFile], env, {
+      patience: PATIENCE_MS,
+    });
     if (ended.code !== 0) throw new Error(`${scenario} with ${folder}: ${ended.signal || ended.code}\n${ended.stdout}\n${ended.stderr}`);
     return normalise(JSON.parse(fs.readFileSync(resultFile, 'utf8')), home);
   } finally {
