@@ -194,6 +194,16 @@ test('options beside a script and of a restart are checked alike', async () => {
   expect(again.message).toMatch(/"args".*"env.A"/);
   const declared = await failure(box.call('restart', { name: 'witness', script: box.idle, port: 1e9 }));
   expect((Array.isArray(declared) ? declared[0] : declared).message).toContain('"port"');
+  for (const target of ['witness', { name: 'witness', script: box.idle }]) {
+    for (const [change, expected] of [
+      [{ interpreter: 'no-such-program' }, 'Interpreter no-such-program is NOT AVAILABLE'],
+      [{ out_file: path.join(box.folder, 'folder') }, 'Verify "out_file" failed'],
+    ]) {
+      const asked = typeof target === 'string' ? [target, change] : [{ ...target, ...change }];
+      const error = await failure(box.call('restart', ...asked));
+      expect((Array.isArray(error) ? error[0] : error).message).toContain(expected);
+    }
+  }
   expect(await left()).toEqual(witness);
 });
 

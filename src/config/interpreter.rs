@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::check::DELETE;
 use super::resolve::{ResolveError, Surroundings};
 use super::spelling::is_truthy;
 use super::{Lookup, Object, paths};
@@ -39,6 +40,18 @@ pub(crate) fn decide(
     }
     app.insert("exec_interpreter".into(), Value::from(chosen));
     Ok(())
+}
+
+/// Fails if the app names an interpreter that is not there: whoever changes it would find out when the app has ended. (A `node` that is not in the
+/// caller's `PATH` may well be in the app's.)
+pub fn require_chosen(app: &Object, lookup: &impl Lookup) -> Result<(), ResolveError> {
+    let given = app.get("exec_interpreter").and_then(Value::as_str);
+    let is_known =
+        |name: &str| [NONE, "node", "", DELETE].contains(&name) || is_available(name, lookup);
+    match given {
+        Some(name) if !is_known(name) => Err(ResolveError::InterpreterMissing(name.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 /// The Node that `node@<version>` stands for; none if the app does not choose one so.

@@ -6,7 +6,7 @@ use super::check::{DELETE, OptionError, Purpose, check};
 use super::spelling::{canonical, is_truthy};
 use super::{Lookup, Object, environment, files, interpreter, options, paths, texts, unknown};
 
-pub use interpreter::chosen_node;
+pub use interpreter::{chosen_node, require_chosen};
 
 /// Where a declaration is resolved.
 #[derive(Clone, Default)]

@@ -9,7 +9,8 @@ use super::options::{Kind, OptionSpec};
 /// Linux takes no longer argument or variable (`MAX_ARG_STRLEN`, 32 pages), its end and a variable's name included.
 const BYTES_MAX: usize = 128 * 1024 - 1;
 
-/// A file is named after the app, and `-error-12345.log` must fit into the 255 bytes that a name may have.
+/// In the units of UTF-16, of which each is one byte of a file's name: files are named after the app, and `-error-12345.log` must fit into the
+/// 255 bytes that they may have.
 const NAME_CHARS_MAX: usize = 235;
 
 /// Where in the option something is wrong, and what.
@@ -36,8 +37,14 @@ pub(super) fn check(key: &str, spec: &OptionSpec, value: &Value) -> Result<(), F
 
 /// A name made of a script, which may be a command line of any length and several lines.
 pub(super) fn as_name(text: &str) -> String {
+    let mut room = NAME_CHARS_MAX;
     let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    visible.take(NAME_CHARS_MAX).collect()
+    let fits = |c: &char| {
+        let left = room.checked_sub(c.len_utf16());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    visible.take_while(fits).collect()
 }
 
 fn is_name(spec: &OptionSpec) -> bool {
@@ -55,7 +62,7 @@ fn name(key: &str, text: &str) -> Result<(), Found> {
     if text.chars().any(char::is_control) {
         return problem(key, "it should be text without control characters");
     }
-    if text.chars().count() > NAME_CHARS_MAX {
+    if text.encode_utf16().count() > NAME_CHARS_MAX {
         return problem(
             key,
             &format!("it should be text of at most {NAME_CHARS_MAX} characters"),

@@ -6,7 +6,7 @@ use super::ActionError;
 use super::list::Entry;
 use super::payload::Payload;
 use crate::config::check::DELETE;
-use crate::config::resolve::{self, Ecosystem, Form};
+use crate::config::resolve::{self, Ecosystem, Form, ResolveError};
 use crate::config::{Lookup, Object, environment, options, paths, spelling, unknown};
 use crate::host::world::World;
 
@@ -50,7 +50,9 @@ impl Change {
             resolve::change(&given, world).map_err(|error| ActionError::new(error.to_string()))?;
         let variables = environment::declared(&conf, &Ecosystem::default());
         conf.shift_remove("env");
-        let files = placed(&mut conf, &payload.around.cwd, world);
+        resolve::require_chosen(&conf, world)
+            .map_err(|error| ActionError::new(error.to_string()))?;
+        let files = placed(&mut conf, &payload.around.cwd, world)?;
         conf.insert("km_link".into(), Value::Bool(false));
         let wants_env = payload.is_on("updateEnv") || payload.is_on("update_env");
         let inherited = if wants_env {
@@ -98,7 +100,9 @@ impl Change {
         {
             conf.insert("exec_interpreter".into(), Value::from(node));
         }
-        let files = placed(&mut conf, &cwd, world);
+        resolve::require_chosen(&conf, world)
+            .map_err(|error| ActionError::new(error.to_string()))?;
+        let files = placed(&mut conf, &cwd, world)?;
         conf.retain(|key, _| {
             !KEPT.contains(&key.as_str())
                 && options::find(key).is_none_or(|spec| spec.scope == options::Scope::App)
@@ -159,7 +163,11 @@ pub(super) fn raw_args(given: &Object) -> Option<Value> {
 }
 
 /// Takes the file options out of the attributes and gives the fields they become.
-fn placed(conf: &mut Object, cwd: &str, world: &World) -> Vec<(&'static str, String)> {
+fn placed(
+    conf: &mut Object,
+    cwd: &str,
+    world: &World,
+) -> Result<Vec<(&'static str, String)>, ActionError> {
     let mut files = Vec::new();
     for (option, field) in FILES {
         // Only a path moves a file; `true` and the deleting text leave it where the daemon put it.
@@ -168,15 +176,17 @@ fn placed(conf: &mut Object, cwd: &str, world: &World) -> Vec<(&'static str, Str
                 files.push((field, "/dev/null".to_owned()));
             }
             Some(Value::String(path)) if !path.is_empty() && path != DELETE => {
-                files.push((
-                    field,
-                    paths::resolve(cwd, &paths::expand_home(&path, &world.home_folder())),
-                ));
+                let path = paths::resolve(cwd, &paths::expand_home(&path, &world.home_folder()));
+                if world.is_folder(&path) {
+                    let error = ResolveError::FileIsFolder { option, path };
+                    return Err(ActionError::new(error.to_string()));
+                }
+                files.push((field, path));
             }
             _ => {}
         }
     }
-    files
+    Ok(files)
 }
 
 /// The path with the process's id before its extension, under the rules by which the daemon puts it there at the first start.
