@@ -124,7 +124,7 @@ testOurs('deploy says what is missing or not allowed, and reaches no host with i
   );
   await withPrograms({ ssh: `#!/bin/sh\ntouch ${box.folder}/reached\n` }, async () => {
     expect((await failure(box.call('deploy', file, ['none']))).message).toBe(`none environment is not defined in ${file} file`);
-    expect((await failure(box.call('deploy', file, ['constructor']))).message).toContain('constructor environment is not defined');
+    expect((await failure(box.call('deploy', file, ['__proto__']))).message).toContain('__proto__ environment is not defined');
     expect((await failure(box.call('deploy', file, ['p']))).message).toBe(`deploy.p.repo is missing in ${file}`);
     expect((await failure(box.call('deploy', file, ['o']))).message).toContain('-oProxyCommand=x is no host');
     expect((await failure(box.call('deploy', file, ['o', '; rm x']))).message).toContain('"command" argument of pm2.deploy');
@@ -174,6 +174,7 @@ testOurs('resurrect without a callback says at once that nothing readable was sa
 test('stdin of a program can be an app’s, until it ends', async () => {
   const script = box.write('echo.js', `process.stdin.on('data', (text) => console.log('heard ' + JSON.stringify(String(text)))); ${IDLE}`);
   await box.call('start', { script, name: 'echo' });
+  await box.call('start', { script: box.write('other.js', 'setInterval(() => console.log("noise"), 20)'), name: 'other' });
   const attach = box.write(
     'attach.js',
     `const pm2 = require(${JSON.stringify(packageFolder)});
@@ -186,6 +187,7 @@ test('stdin of a program can be an app’s, until it ends', async () => {
   child.stdin.write('one\n');
   await until(() => text.includes('heard "one!"\n'));
   child.stdin.end('two\n');
+  expect(text).not.toContain('noise');
   expect(await gone).toBe(0);
   await until(() => box.log('echo-out.log').includes('heard "two!"'));
 });

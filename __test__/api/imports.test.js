@@ -162,11 +162,15 @@ test('the configuration store can be read and written without an instance', asyn
     c.setSync('mod:a', 'x');
     c.setSyncIfNotExist('mod:a', 'y');
     c.setSyncIfNotExist('mod:b', 'z');
+    c.setSync('__proto__.polluted', 'yes');
     c.set('other', 1, (error) => {
       c.unsetSync('mod:b');
-      c.get('mod:a', (failed, value) => console.log(JSON.stringify([error, failed, value, c.getSync('mod'), c.getSync('none'), c.getAllSync()])));
+      c.get('mod:a', (failed, value) => c.get('mod:none', (missing, nothing) => {
+        const asked = [error, failed, value, Boolean(missing), nothing, {}.polluted ?? null];
+        console.log(JSON.stringify([...asked, c.getSync('mod'), c.getSync('none'), c.getAllSync()]));
+      }));
     });`);
-  expect(JSON.parse(stdout)).toEqual([null, null, 'x', { a: 'x' }, null, { mod: { a: 'x' }, other: 1 }]);
+  expect(JSON.parse(stdout)).toEqual([null, null, 'x', true, null, null, { a: 'x' }, null, { mod: { a: 'x' }, other: 1 }]);
 });
 
 testOurs('the web interface shows the list on the loopback address, and no environment', async () => {

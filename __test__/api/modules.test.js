@@ -78,6 +78,8 @@ test('a tarball is unpacked, its apps run under its name, and installing it agai
   expect(stored()['tar-modules'].multi).toMatchObject({ source: 'tarball', installed_at: expect.any(Number) });
   await box.call('install', tarball('multi', '0.2.0', TWO), {});
   expect(await states()).toEqual(expected.map(([name, status]) => [name, status, '0.2.0']));
+  await box.call('install', tarball('multi', '0.3.0', { apps: [{ name: 'first', script: 'app.js' }] }), {});
+  expect(await states()).toEqual([['multi:first', 'online', '0.3.0']]);
 });
 
 test("'all' means no module, a saved list has none, and uninstall takes a module away whole", async () => {

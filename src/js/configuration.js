@@ -2,6 +2,8 @@
 
 /*
  * The configuration store of the default home, as tools written for pm2 reach it by `pm2/lib/Configuration`. Restarts nothing.
+ *
+ * Compat: what ends in `Sync` gives false or null where the others fail, and a change gives the whole store.
  */
 
 const paths = require('./paths.js');
@@ -10,27 +12,48 @@ const { Store, toPairs } = require('./store.js');
 
 const store = () => new Store(paths(process.env.PM2_HOME).PM2_MODULE_CONF_FILE);
 
+/** What is refused or not set is said with these codes; anything else, such as a file that cannot be written, is for the caller. */
+const ANSWERS = new Set(['ERR_INVALID_ARG_TYPE', 'ERR_PM2_NOT_SET']);
+
+function attempt(work, fallback) {
+  try {
+    return work();
+  } catch (error) {
+    if (ANSWERS.has(error.code)) return fallback;
+    throw error;
+  }
+}
+
+function changed(callback, change) {
+  return settle(callback, () => {
+    change();
+    return store().get();
+  });
+}
+
 const Configuration = {
-  set: (key, value, callback) => settle(callback, () => Configuration.setSync(key, value) && { success: true }),
-  unset: (key, callback) => settle(callback, () => Configuration.unsetSync(key) && { success: true }),
-  multiset: (text, callback) => settle(callback, () => store().set('multiset', toPairs(text))),
-  get: (key, callback) => settle(callback, () => store().get(key)),
+  set: (key, value, callback) => changed(callback, () => store().set('set', [[key, value]])),
+  unset: (key, callback) => changed(callback, () => store().unset(key)),
+  multiset: (text, callback) => changed(callback, () => store().set('multiset', toPairs(text))),
   getAll: (callback) => settle(callback, () => store().get()),
   getAllSync: () => store().get(),
 
-  /** The value, or null when there is none. */
-  getSync(key) {
-    try {
-      return store().get(key);
-    } catch (error) {
-      if (error.code === 'ERR_PM2_NOT_SET') return null;
-      throw error;
-    }
+  /** Its callback gets null beside the error. */
+  get(key, callback) {
+    return settle(callback, () => {
+      try {
+        return store().get(key);
+      } catch (error) {
+        throw Object.assign(error, { value: null });
+      }
+    });
   },
 
+  /** The value, or null when there is none. */
+  getSync: (key) => attempt(() => store().get(key), null),
+
   setSync(key, value) {
-    store().set('set', [[key, value]]);
-    return true;
+    return attempt(() => store().set('set', [[key, value]]) !== undefined, false);
   },
 
   setSyncIfNotExist(key, value) {
@@ -38,8 +61,7 @@ const Configuration = {
   },
 
   unsetSync(key) {
-    store().unset(key);
-    return true;
+    return attempt(() => store().unset(key) === undefined, false);
   },
 };
 
