@@ -161,8 +161,6 @@ pub(crate) struct Run {
     is_over: bool,
     /// Somebody else held its output when the app ended.
     was_open: bool,
-    /// What an earlier daemon had read of its output and may not have written.
-    leftover: Option<Box<Leftover>>,
 }
 
 impl fmt::Debug for Run {
@@ -240,7 +238,7 @@ impl Run {
         let child = Child {
             state: Rc::clone(&state),
         };
-        let run = Self {
+        let mut run = Self {
             id,
             shared: Rc::clone(shared),
             log,
@@ -258,16 +256,15 @@ impl Run {
             prefix: prefix.into(),
             is_over: false,
             was_open: false,
-            leftover,
         };
+        if let Some(leftover) = leftover {
+            run.finish_leftover(&leftover);
+        }
         Ok((run, child))
     }
 
     /// Reads and writes until the app has ended and nobody holds its output any more.
     pub(crate) async fn serve(mut self) {
-        if let Some(leftover) = self.leftover.take() {
-            self.finish_leftover(&leftover);
-        }
         self.take_lines().await;
         while self.out.is_some() || self.err.is_some() || self.ipc.is_some() {
             let read = match self.woken().await {
@@ -357,7 +354,14 @@ impl Run {
             // That is in the inbox.
             Source::Ipc => return,
         };
-        let stored = stored_at.map_or(0, |before| self.log.stored(stream, bytes, before));
+        let stored = if let Some(before) = stored_at {
+            self.log.stored(stream, bytes, *before)
+        } else {
+            // Should this daemon be killed in between, another one must see how far it came.
+            let before = self.log.length(stream);
+            self.shared.output.borrow_mut().store(bytes.len(), before);
+            0
+        };
         if stored < bytes.len() {
             self.log_chunk(stream, &bytes[stored..], bytes.len() == SCRATCH_BYTES);
         }

@@ -14,7 +14,7 @@ use super::mirror::Held;
 use super::pilot::Pilot;
 use super::records::{Frozen, KEYS, Records};
 use super::runs::{Prepared, RunRecord, Stage, exit_of};
-use super::scratch::{self, Leftover, Scratch};
+use super::scratch::{self, Leftover, SCRATCH_BYTES, Scratch};
 use super::shared::Shared;
 use super::sockets;
 use super::start;
@@ -209,6 +209,8 @@ impl Pilot {
         for (id, run) in known {
             self.recover_run(id, run, &mut hello);
         }
+        // All that was left in it is in the logs and inboxes now, or of nobody's.
+        self.shared.output.borrow_mut().done(SCRATCH_BYTES);
         self.carry_out_endings();
         self.perform(effects);
         self.end_unknown(&hello);

@@ -72,7 +72,8 @@ impl fmt::Debug for Scratch {
 }
 
 impl Scratch {
-    /// Takes over the memory of an earlier daemon with what it left, or makes a new one, which is to be stored.
+    /// Takes over the memory of an earlier daemon with what it left, or makes a new one, which is to be stored. What was left
+    /// stays there until [`Self::done`]: this daemon may be killed as well.
     pub(crate) fn open(stored: Option<OwnedFd>) -> io::Result<(Self, Option<Leftover>, bool)> {
         let old = stored.and_then(|fd| Mapping::of(fd, NOTE_BYTES + SCRATCH_BYTES).ok());
         let old = old.filter(|memory| memory.bytes()[FORMAT] == VERSION);
@@ -83,7 +84,7 @@ impl Scratch {
         };
         let mut scratch = Self { memory };
         let leftover = scratch.leftover();
-        if !is_new {
+        if !is_new && leftover.is_none() {
             scratch.memory.bytes_mut().fill(0);
         }
         scratch.memory.bytes_mut()[FORMAT] = VERSION;
@@ -172,8 +173,11 @@ mod tests {
 
     fn killed(scratch: &Scratch) -> Option<Leftover> {
         let copy = scratch.copy().unwrap();
-        let (again, leftover, is_new) = Scratch::open(Some(copy)).unwrap();
-        assert!(!is_new && again.leftover().is_none(), "it is told once");
+        let (mut again, leftover, is_new) = Scratch::open(Some(copy)).unwrap();
+        assert!(!is_new);
+        assert_eq!(again.leftover(), leftover, "told until it is done with");
+        again.done(SCRATCH_BYTES);
+        assert!(again.leftover().is_none());
         leftover
     }
 
