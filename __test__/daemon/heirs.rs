@@ -15,10 +15,10 @@ use super::helper::{Client, Daemon, is_alive, signal, wait_for};
 const KILLS: u32 = 20;
 
 /// A small generator of numbers, so that a failure can be seen again.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(super) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -27,7 +27,7 @@ impl Dice {
     }
 
     /// Some microseconds pass.
-    fn pause(&mut self, below_us: u64) {
+    pub(super) fn pause(&mut self, below_us: u64) {
         std::thread::sleep(Duration::from_micros(self.roll(below_us)));
     }
 }
@@ -47,7 +47,7 @@ impl Daemon {
 }
 
 /// Fails if the numbers an app has counted are not all there, each once.
-fn assert_counted(log: &str, at_least: usize) {
+pub(super) fn assert_counted(log: &str, at_least: usize) {
     let numbers: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
     assert!(numbers.len() > at_least, "{}", numbers.len());
     let odd: Vec<_> = numbers
@@ -352,7 +352,7 @@ fn an_executable_that_is_no_keeper_costs_no_app() {
 }
 
 /// Waits until every listed process is up or stopped, and fails if others than those run.
-fn assert_settled(daemon: &Daemon, client: &mut Client) {
+pub(super) fn assert_settled(daemon: &Daemon, client: &mut Client) {
     wait_for("everything to settle", || {
         let list = client.ok("getMonitorData", json!([{}]));
         let list = list.as_array().unwrap().clone();

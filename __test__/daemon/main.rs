@@ -16,6 +16,7 @@ mod heirs;
 mod helper;
 mod logs;
 mod many;
+mod orphans;
 mod recovery;
 mod service;
 mod stops;

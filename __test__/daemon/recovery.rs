@@ -29,7 +29,7 @@ impl Dice {
 }
 
 /// Halts a process; it does nothing more when this returns.
-fn stop(pid: i32) {
+pub(crate) fn stop(pid: i32) {
     signal(pid, "STOP");
     wait_for("it to halt", || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

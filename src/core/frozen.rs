@@ -15,7 +15,7 @@ use super::{Supervisor, SupervisorConfig};
 pub const FROZEN_VERSION: u32 = 2;
 
 /// The part about applications in cluster mode. The others are about a batch each.
-const PRIMARY: u32 = 0;
+pub const PRIMARY_PART: u32 = 0;
 
 /// What was written cannot be continued from.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,9 @@ impl Supervisor {
     pub fn freeze_parts(&self) -> BTreeMap<u32, String> {
         let batches = self.rest.batches.iter();
         let batches = batches.map(|(id, batch)| (part_of(*id), to_text(batch)));
-        batches.chain([(PRIMARY, self.freeze_primary())]).collect()
+        batches
+            .chain([(PRIMARY_PART, self.freeze_primary())])
+            .collect()
     }
 
     /// The parts that have changed; those without a text are no more.
@@ -76,7 +78,7 @@ impl Supervisor {
             let primary = self.freeze_primary();
             if primary != self.saved.primary {
                 self.saved.primary.clone_from(&primary);
-                parts.push((PRIMARY, Some(primary)));
+                parts.push((PRIMARY_PART, Some(primary)));
             }
         }
         debug_assert_eq!(
@@ -110,7 +112,7 @@ impl Supervisor {
         }
         for (part, text) in parts {
             let failed = |error| ThawError::Part(*part, error);
-            if *part == PRIMARY {
+            if *part == PRIMARY_PART {
                 header.rest.primary = serde_json::from_str(text).map_err(failed)?;
             } else {
                 let batch = serde_json::from_str(text).map_err(failed)?;

@@ -32,7 +32,7 @@ mod tests;
 pub use clock::Now;
 pub use cluster::{ListenAddress, PortShare, SocketName};
 pub use failure::Failure;
-pub use frozen::{FROZEN_VERSION, ThawError};
+pub use frozen::{FROZEN_VERSION, PRIMARY_PART, ThawError};
 pub use input::{Call, Effect, Input};
 pub use life::{State, Then};
 pub use plan::{Runtime, SpawnMode, SpawnPlan};

@@ -85,6 +85,12 @@ impl Supervisor {
         self.rest.is_killing && self.rest.kill_tickets.contains(&Ticket::NOBODY)
     }
 
+    /// Whether everything is being stopped, whoever asked for it.
+    #[must_use]
+    pub fn is_killing(&self) -> bool {
+        self.rest.is_killing
+    }
+
     /// The first step after [`Self::thaw`]: lets go of callers who are gone, and repeats what nobody may have carried out.
     ///
     /// Afterwards every run whose fate is not `Unknown` is reported as usual, `Spawned` first where it has not been.

@@ -21,7 +21,7 @@ const LARGE_PIPES_MAX: u32 = 24;
 /// What the keys of all runs begin with.
 pub(crate) const PREFIX: &str = "proc/";
 /// How their keys end, in the order of the descriptors.
-const NAMES: [&str; 5] = ["stdin", "stdout", "stderr", "ipc", "inbox"];
+pub(crate) const NAMES: [&str; 5] = ["stdin", "stdout", "stderr", "ipc", "inbox"];
 /// How the keys of what waits for the app end.
 pub(crate) const TO_STDIN: &str = "to-stdin";
 pub(crate) const TO_IPC: &str = "to-ipc";

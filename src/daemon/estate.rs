@@ -117,7 +117,7 @@ impl Estate {
             fds: &[None, Some(stdout.as_fd()), Some(stderr.as_fd())],
             kept: parcel.fds(),
             open_files: self.open_files,
-            witness: None,
+            ..Gifts::default()
         };
         let pid = spawn::spawn(&plan, &gifts).map_err(|failure| {
             let error = io::Error::from_raw_os_error(failure.errno);

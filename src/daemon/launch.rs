@@ -116,6 +116,7 @@ impl Launcher {
             fds: fds.map(Some).into(),
             keep: Vec::new(),
             witness: None,
+            roster: None,
         })
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,10 +18,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::estate::{Estate, EstateError};
 use super::mirror::{Held, Mirror};
 use super::shared::watch;
+use crate::host::foreign::Foreign;
 use crate::host::handles::{self, Pidfd};
 use crate::host::process;
 use crate::host::tree::Identity;
-use crate::keeper::proto::{Channel, Ended, ProtoError, Received, Report, Request, Spawn, VERSION};
+use crate::keeper::proto::{
+    Channel, Ended, ProtoError, Received, Report, Request, Running, Spawn, VERSION,
+};
 
 /// A keeper that has closed its channel has this long to end; it gives us as long before it kills us.
 const KEEPER_END_MAX: Duration = Duration::from_secs(2);
@@ -158,6 +161,27 @@ impl Link {
             .map_err(io::Error::other)?;
         self.mirror.ask(run, ours, held);
         Ok(())
+    }
+
+    /// Has the keeper look after a process that is nobody's any more.
+    pub(crate) fn adopt(&mut self, run: u64, process: &Foreign) -> io::Result<Running> {
+        let Identity { pid, start } = process.identity;
+        let running = Running {
+            run,
+            pid,
+            start,
+            signal: 0,
+        };
+        self.mirror.adopt(running);
+        let watch = process.as_fd().try_clone_to_owned()?;
+        self.send(Request::Adopt {
+            run,
+            pid,
+            start,
+            watch,
+        })
+        .map_err(io::Error::other)?;
+        Ok(running)
     }
 
     /// The process of a run; its start time is `u64::MAX` if it had gone when it was looked at.

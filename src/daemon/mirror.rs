@@ -48,6 +48,11 @@ impl Mirror {
         self.asked.insert(run, Asked { witness, held });
     }
 
+    /// A process is being given to the keeper.
+    pub(super) fn adopt(&mut self, running: Running) {
+        self.running.insert(running.run, running);
+    }
+
     /// The keeper will have done this, or another one in its place.
     pub(super) fn said(&mut self, request: &Request) {
         match request {
@@ -57,6 +62,7 @@ impl Mirror {
             Request::Ready => self.is_ready = true,
             // A spawn and what is stored are noted by who makes them; the others leave nothing behind.
             Request::Hello { .. }
+            | Request::Adopt { .. }
             | Request::Spawn(_)
             | Request::Store { .. }
             | Request::Replace { .. }

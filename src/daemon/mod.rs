@@ -3,6 +3,7 @@
 //! **Invariant:** one thread, and nothing in it waits for an app, a peer or a caller but the task that serves it. Whatever peers send
 //! and however slowly they read, apps and other peers do not notice; every queue has an end.
 
+mod bequest;
 mod budget;
 mod bus;
 mod child;
@@ -43,6 +44,7 @@ mod spool;
 mod start;
 mod stops;
 mod talk;
+mod testament;
 mod unknown;
 mod watch;
 
@@ -66,6 +68,7 @@ use self::server::Server;
 use self::shared::Shared;
 use self::socket::Listener;
 use self::start::Setup;
+use self::testament::Testament;
 use crate::host::paths::{Address, COMPATIBLE_VERSION, Home};
 use crate::host::spawn::OpenFiles;
 use crate::host::{HostError, listen, process, signal};
@@ -143,8 +146,10 @@ async fn serve(
     let hello = tokio::time::timeout(HELLO_MAX, Hello::receive(&mut link)).await;
     let mut hello = hello.map_err(|_| DaemonError::Silence)??;
     let (records, frozen) = hello.records(&mut link)?;
-    let is_first = frozen.is_none();
-    let (supervisor, complaints) = recovery::supervisor(frozen);
+    let (testament, found, trouble) = Testament::open(&setup.home);
+    let trouble = trouble.map(|error| format!("{}: {error}", setup.home.state.display()));
+    let mut begun = bequest::begin(frozen, found, &mut hello, &mut link)?;
+    begun.complaints.extend(trouble);
 
     setup.install_preload()?;
     let scratch = hello.scratch(&mut link)?;
@@ -172,8 +177,9 @@ async fn serve(
     let tasks = Rc::clone(&server.tasks);
     drop(server);
 
-    let mut pilot = setup.pilot(&shared, link, reports, records, supervisor);
-    pilot.greet(&home, hello.keeper, is_first, &complaints);
+    let stores = (records, testament);
+    let mut pilot = setup.pilot(&shared, link, reports, stores, begun.supervisor);
+    pilot.greet(&home, hello.keeper, &begun.after, &begun.complaints);
     let keeper = hello.keeper;
     pilot.recover(hello)?;
     be_ready(&mut pilot, keeper, ready)?;

@@ -145,10 +145,12 @@ impl Pilot {
             .make()
             .map_err(|error| format!("make pipes: {error}"))?;
         let prefix = ends::prefix(id, run);
-        let spawn = self
+        let mut spawn = self
             .launcher
             .spawn(run.0, plan, theirs)
             .map_err(|error| error.to_string())?;
+        let pipes = [ours.stdin.as_ref(), ours.out.as_ref(), ours.err.as_ref()];
+        spawn.roster = self.testament.place(run.0, pipes);
         let mark = Mark::of(&spawn.plan.env.iter().map(std::ffi::CString::as_bytes));
         self.link
             .spawn(spawn, ours.held(&prefix))

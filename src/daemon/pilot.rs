@@ -28,6 +28,7 @@ use super::runs::{RunRecord, Settled};
 use super::shared::Shared;
 use super::sockets::Sockets;
 use super::stops::{Ending, Stops};
+use super::testament::Testament;
 use super::unknown;
 use super::watch::Watches;
 use crate::core::{Call, Input, Supervisor};
@@ -81,6 +82,9 @@ pub(crate) struct Pilot {
     pub(super) started_at_ms: u64,
     /// What another daemon goes on from.
     pub(super) records: Records,
+    /// What it goes on from if the keeper is gone as well.
+    pub(super) testament: Testament,
+    pub(super) home: Home,
     /// How far what each run said has been taken in, in this turn.
     pub(super) heard: BTreeMap<RunId, u64>,
     /// Runs whose spools are on their way to the keeper.
@@ -109,6 +113,9 @@ pub(crate) struct Parts {
     pub(crate) reports_in: mpsc::Sender<ChildReport>,
     /// Where the state is written down.
     pub(crate) records: Records,
+    /// And where it is for those who come after everybody.
+    pub(crate) testament: Testament,
+    pub(crate) home: Home,
 }
 
 /// Where the list is saved when somebody ends the daemon by a signal.
@@ -160,6 +167,8 @@ impl Pilot {
             dump,
             reports_in,
             records,
+            testament,
+            home,
         } = parts;
         Self {
             supervisor,
@@ -185,6 +194,8 @@ impl Pilot {
             reports_in,
             started_at_ms: Shared::now().wall_ms,
             records,
+            testament,
+            home,
             heard: BTreeMap::new(),
             unstored: Vec::new(),
             settled: Vec::new(),
@@ -194,30 +205,6 @@ impl Pilot {
             memory: MemoryWatch::default(),
             watches: Watches::default(),
         }
-    }
-
-    /// Begins the log as people know it.
-    pub(crate) fn greet(&self, home: &Home, keeper: i32, is_first: bool, complaints: &[String]) {
-        let version = report::OWN_VERSION;
-        let what = if is_first {
-            "New PM2 Daemon started"
-        } else {
-            "PM2 Daemon goes on"
-        };
-        for complaint in complaints {
-            self.journal.error(&format!(
-                "a record of the daemon before is lost: {complaint}"
-            ));
-        }
-        self.journal.log(&format!(
-            "{what}: pm2 {version}, keeper {keeper}, daemon {}",
-            std::process::id()
-        ));
-        let (rpc, bus) = (&home.rpc, &home.bus);
-        self.journal.log(&format!(
-            "PM2 home {}, RPC socket {rpc}, BUS socket {bus}",
-            home.root.display()
-        ));
     }
 
     /// Runs until the daemon is to end; without a farewell when another one takes over. An error is the end of this daemon
@@ -339,9 +326,13 @@ impl Pilot {
         for (run, upto) in &self.heard {
             self.records.hear(*run, *upto);
         }
-        let mut saved = self.records.write(&self.supervisor.take_changes());
-        if self.records.is_wasteful() {
-            saved = self.records.begin_anew(&self.supervisor.take_all());
+        let (now, changes) = (Shared::now().mono, self.supervisor.take_changes());
+        let mut saved = self.records.write(&changes);
+        self.testament.write(now, &changes);
+        if self.records.is_wasteful() || self.testament.is_wasteful(now) {
+            let all = self.supervisor.take_all();
+            saved = self.records.begin_anew(&all);
+            self.testament.begin_anew(now, &self.home, &all);
         }
         if let Err(error) = saved {
             self.journal

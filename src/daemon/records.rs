@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt as _;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::core::Changes;
+use crate::core::{Changes, PRIMARY_PART};
 use crate::model::RunId;
 
 /// The keeper's keys of the two files.
@@ -172,6 +172,14 @@ impl Records {
         self.files[1 - self.current].set_len(0)
     }
 
+    /// Leaves nothing in either file.
+    pub(crate) fn forget(self) {
+        for file in self.files {
+            // Nothing more can be done; a frame that is not whole is not believed.
+            let _lost = file.set_len(0);
+        }
+    }
+
     fn append(&mut self, mut frame: Vec<u8>) -> io::Result<()> {
         if frame.len() == FRAME_HEAD {
             return Ok(());
@@ -269,6 +277,12 @@ fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl Frozen {
+    /// Without the applications in cluster mode: their listeners and channels are gone.
+    pub(crate) fn without_cluster(mut self) -> Self {
+        self.parts.remove(&PRIMARY_PART);
+        self
+    }
+
     fn take(&mut self, mut items: &[u8]) -> Option<()> {
         while let Some((kind, rest)) = items.split_first() {
             let (id, rest) = rest.split_first_chunk()?;

@@ -131,6 +131,26 @@ impl Hello {
         Ok(scratch)
     }
 
+    /// A descriptor that was not stored, and could be had all the same.
+    pub(crate) fn give(&mut self, key: String, fd: Held) {
+        self.stored.insert(key, fd);
+    }
+
+    /// A process that lives.
+    pub(crate) fn found(&mut self, running: Running) {
+        self.running.insert(running.run, running);
+    }
+
+    /// An exit that nobody has seen.
+    pub(crate) fn missed(&mut self, ended: Ended) {
+        self.exits.insert(ended.run, ended);
+    }
+
+    /// Whether the process of a run lives.
+    pub(crate) fn is_running(&self, run: u64) -> bool {
+        self.running.contains_key(&run)
+    }
+
     /// The first run number that the keeper has not seen.
     fn runs_from(&self) -> u64 {
         let used = self.exits.keys().chain(self.running.keys()).max();
@@ -196,6 +216,8 @@ impl Pilot {
         self.records.retain_heard(&runs);
         let all = self.supervisor.take_all();
         self.records.begin_anew(&all)?;
+        self.testament.begin_anew(now.mono, &self.home, &all);
+        self.testament.retain(|run| hello.is_running(run));
         let (sockets, others) = std::mem::take(&mut hello.stored)
             .into_iter()
             .partition(|(key, _)| key.starts_with(sockets::PREFIX));

@@ -68,6 +68,7 @@ impl Pilot {
         match news {
             News::Report(report) => self.keeper_reports(report),
             News::NeverSpawned { run } => {
+                self.testament.gone(run);
                 let run = RunId(run);
                 self.runs.remove(&run);
                 self.inputs.push_back(Input::NeverSpawned { run });
@@ -104,6 +105,7 @@ impl Pilot {
                 }
             }
             Report::SpawnFailed { run, failure } => {
+                self.testament.gone(run);
                 let run = RunId(run);
                 if let Some(record) = self.runs.remove(&run) {
                     let reason = launch::reason(failure, &record.program, &record.cwd);
@@ -247,6 +249,7 @@ impl Pilot {
                 is_closed,
             } = settled;
             let _small = self.link.send(Request::Settled { run: run.0 });
+            self.testament.gone(run.0);
             self.records.forget_heard(run);
             let Some(prefix) = prefix else { continue };
             if is_closed {

@@ -21,6 +21,7 @@ use super::records::Records;
 use super::report::OWN_VERSION;
 use super::server::Admission;
 use super::shared::Shared;
+use super::testament::Testament;
 use crate::config::cron;
 use crate::core::{Supervisor, SupervisorConfig};
 use crate::host::install::PRELOAD;
@@ -88,7 +89,7 @@ impl Setup {
         shared: &Rc<Shared>,
         link: Link,
         reports_in: mpsc::Sender<ChildReport>,
-        records: Records,
+        (records, testament): (Records, Testament),
         supervisor: Supervisor,
     ) -> Pilot {
         let format = std::env::var("PM2_LOG_DATE_FORMAT").ok();
@@ -100,8 +101,8 @@ impl Setup {
             uid: geteuid().as_raw(),
         };
         let dump = Dump {
-            path: self.home.dump,
-            backup: self.home.dump_backup,
+            path: self.home.dump.clone(),
+            backup: self.home.dump_backup.clone(),
         };
         Pilot::new(Parts {
             supervisor,
@@ -112,6 +113,8 @@ impl Setup {
             dump,
             reports_in,
             records,
+            testament,
+            home: self.home,
         })
     }
 }

@@ -211,6 +211,32 @@ pub fn testimony(witness: &OwnedFd) -> Option<i32> {
     (length == pid.len()).then(|| i32::from_le_bytes(pid))
 }
 
+/// The number of the pipe or file that a descriptor is of; 0 if the system does not say.
+#[must_use]
+pub fn inode(fd: BorrowedFd) -> u64 {
+    nix::sys::stat::fstat(fd).map_or(0, |stat| stat.st_ino)
+}
+
+/// The other end of the pipe that a process has as its stdin (0), stdout (1) or stderr (2), non-blocking, if that is still this
+/// pipe. Nobody else need have it open: what was written and not read is in it.
+#[must_use]
+pub fn reopen_pipe(pid: i32, number: usize, pipe: u64) -> Option<OwnedFd> {
+    let path = format!("/proc/{pid}/fd/{number}");
+    // Looked at before: opening something else may have effects.
+    let target = std::fs::read_link(&path).ok()?;
+    if pipe == 0 || target.as_os_str() != format!("pipe:[{pipe}]").as_str() {
+        return None;
+    }
+    let access = if number == 0 {
+        OFlag::O_WRONLY
+    } else {
+        OFlag::O_RDONLY
+    };
+    let flags = access | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let fd = nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty()).ok()?;
+    (inode(fd.as_fd()) == pipe).then_some(fd)
+}
+
 /// Who connected to a Unix socket, as of the moment of connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {

@@ -20,6 +20,7 @@ pub mod notify;
 pub mod paths;
 mod proc_stat;
 pub mod process;
+pub mod roster;
 pub mod signal;
 pub mod sockets;
 pub mod spawn;

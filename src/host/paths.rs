@@ -16,6 +16,9 @@ pub const SOCKET_PATH_MAX: usize = 107;
 /// Where a home without `PM2_HOME`, `HOME` and a passwd entry is.
 const LAST_RESORT: &str = "/etc/.pm2";
 
+/// The files in the folder `state`: two of records that take turns, and the roster of processes.
+pub const STATE_FILES: [&str; 3] = ["records.0", "records.1", "roster"];
+
 /// The version of pm2 whose daemon we are a replacement for, as clients and process titles show it.
 pub const COMPATIBLE_VERSION: &str = "7.0.4";
 
@@ -39,6 +42,8 @@ pub struct Home {
     pub pid_file: PathBuf,
     /// Standard output and error of keeper and daemon.
     pub log_file: PathBuf,
+    /// What a daemon learns from when those before it were killed: private, and of no use to another boot.
+    pub state: PathBuf,
     /// Settings of modules; `{}` at first.
     pub module_conf: PathBuf,
     /// The saved process list.
@@ -92,6 +97,7 @@ impl Home {
             bus: socket("PM2_DAEMON_PUB_PORT", "pub.sock")?,
             pid_file: file("PM2_PID_FILE_PATH", "pm2.pid"),
             log_file: file("PM2_LOG_FILE_PATH", "pm2.log"),
+            state: root.join("state"),
             module_conf: file("PM2_MODULE_CONF_FILE", "module_conf.json"),
             dump: file("PM2_DUMP_FILE_PATH", "dump.pm2"),
             dump_backup: file("PM2_DUMP_BACKUP_FILE_PATH", "dump.pm2.bak"),

@@ -1,6 +1,7 @@
 //! One process from a plan: descriptors, session, folder, user, environment, in the order that works.
 
 use super::handles::FDS_MAX;
+use super::roster::{self, Place};
 use super::signal;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -101,6 +102,8 @@ pub struct Gifts<'a> {
     /// A socket that gets the number of the process before it becomes the program. Whoever cannot be told, because the
     /// other end has been closed or shut, is nobody's process: then it ends, and the program is never executed.
     pub witness: Option<BorrowedFd<'a>>,
+    /// Where the process enters itself before that.
+    pub roster: Option<Place<'a>>,
 }
 
 /// A process that did not come to be; nothing of it is left.
@@ -206,6 +209,7 @@ struct Prepared<'a> {
     fd_count: RawFd,
     kept: Vec<RawFd>,
     witness: Option<RawFd>,
+    roster: Option<Place<'a>>,
     open_files: Option<libc::rlimit>,
     report: RawFd,
 }
@@ -213,7 +217,7 @@ struct Prepared<'a> {
 const MISSING: RawFd = -1;
 
 impl<'a> Prepared<'a> {
-    fn new(plan: &'a Plan, gifts: &Gifts, report: &OwnedFd) -> Self {
+    fn new(plan: &'a Plan, gifts: &Gifts<'a>, report: &OwnedFd) -> Self {
         let given = gifts.fds;
         let pointers = |list: &[CString]| -> Vec<*const c_char> {
             list.iter()
@@ -234,6 +238,7 @@ impl<'a> Prepared<'a> {
             fd_count: RawFd::try_from(given.len().max(3)).unwrap_or(3),
             kept: gifts.kept.iter().map(AsRawFd::as_raw_fd).collect(),
             witness: gifts.witness.map(|fd| fd.as_raw_fd()),
+            roster: gifts.roster,
             open_files: gifts.open_files.map(|limit| libc::rlimit {
                 rlim_cur: limit.soft,
                 rlim_max: limit.hard,
@@ -265,6 +270,15 @@ impl<'a> Prepared<'a> {
     /// application in a folder its user may not reach by itself; groups need the rights that the user change gives up.
     fn prepare_self(&self, report: &mut RawFd) -> Result<(), (Stage, c_int)> {
         reset_dispositions();
+        if let Some(Place {
+            file,
+            slot,
+            run,
+            pipes,
+        }) = self.roster
+        {
+            roster::enter(file.as_raw_fd(), slot, run, pipes);
+        }
         self.tell_witness().map_err(|errno| (Stage::Fork, errno))?;
         self.arrange_descriptors(report)
             .map_err(|errno| (Stage::Descriptors, errno))?;

@@ -201,7 +201,7 @@ pub enum ProtoError {
 mod tests {
     use super::*;
     use crate::host::spawn::{Plan, SpawnFailure, Stage};
-    use crate::keeper::proto::{Ended, Report, Request, Running, Spawn};
+    use crate::keeper::proto::{Ended, Report, Request, Roster, Running, Spawn};
     use std::fs::File;
     use std::os::unix::process::ExitStatusExt;
 
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn every_message_arrives_as_it_was_sent() {
+    fn every_request_arrives_as_it_was_sent() {
         let plan = Plan {
             program: c"node".to_owned(),
             argv: vec![c"node".to_owned(), c"app.js".to_owned()],
@@ -243,11 +243,17 @@ mod tests {
             fds: vec![None, Some(descriptor())],
             keep: vec![("k".to_owned(), descriptor())],
             witness: Some(descriptor()),
+            roster: Some(Roster {
+                file: descriptor(),
+                slot: 77,
+                pipes: [1, 2, 3],
+            }),
         };
         let arrived = pass(Request::Spawn(Box::new(spawn)));
         assert!(arrived.contains(&format!("{plan:?}")), "{arrived}");
         assert!(arrived.contains("fds: [None, Some(OwnedFd"), "{arrived}");
         assert!(arrived.contains("witness: Some("), "{arrived}");
+        assert!(arrived.contains("slot: 77, pipes: [1, 2, 3]"), "{arrived}");
         for request in [
             Request::Hello { version: 7 },
             Request::Ready,
@@ -264,6 +270,13 @@ mod tests {
         ] {
             assert_eq!(format!("{request:?}"), pass(request));
         }
+        let adopt = Request::Adopt {
+            run: 9,
+            pid: 8,
+            start: 7,
+            watch: descriptor(),
+        };
+        assert!(pass(adopt).contains("run: 9, pid: 8, start: 7"));
         assert!(
             pass(Request::Store {
                 key: "k".to_owned(),
@@ -271,6 +284,10 @@ mod tests {
             })
             .contains("\"k\"")
         );
+    }
+
+    #[test]
+    fn every_report_arrives_as_it_was_sent() {
         assert!(
             pass(Report::Give {
                 key: "k".to_owned(),

@@ -71,26 +71,42 @@ impl Children {
                 pid: one.pid,
                 start: one.start,
             };
-            let kinship = match one.watch {
-                None => {
-                    self.run_of.insert(one.pid, one.run);
-                    Kinship::Own(one.pid)
-                }
-                Some(number) => {
-                    let fd = process::inherited(number).ok_or(io::ErrorKind::NotFound)?;
-                    let foreign = Foreign::of(identity, Pidfd::of(fd));
-                    let watch = match &mut self.watch {
-                        Some(watch) => watch,
-                        none => none.insert(Watch::new()?),
-                    };
-                    watch.add(&foreign, one.run)?;
-                    Kinship::Foreign(foreign)
-                }
+            let Some(number) = one.watch else {
+                self.add(one.run, one.pid);
+                self.note_signal(one.run, one.signal);
+                continue;
             };
-            let signal = one.signal;
-            self.all.insert(one.run, Child { kinship, signal });
+            let fd = process::inherited(number).ok_or(io::ErrorKind::NotFound)?;
+            let foreign = Foreign::of(identity, Pidfd::of(fd));
+            self.adopt(one.run, foreign, one.signal)
+                .map_err(|(error, _)| error)?;
         }
         Ok(())
+    }
+
+    /// Takes on somebody else's child that was last sent this signal. Given back if it cannot be waited for.
+    pub(super) fn adopt(
+        &mut self,
+        run: u64,
+        foreign: Foreign,
+        signal: i32,
+    ) -> Result<(), (io::Error, Foreign)> {
+        let watch = match self.watch.take().map_or_else(Watch::new, Ok) {
+            Ok(watch) => self.watch.insert(watch),
+            Err(error) => return Err((error, foreign)),
+        };
+        if let Err(error) = watch.add(&foreign, run) {
+            return Err((error, foreign));
+        }
+        let kinship = Kinship::Foreign(foreign);
+        self.all.insert(run, Child { kinship, signal });
+        Ok(())
+    }
+
+    fn note_signal(&mut self, run: u64, signal: i32) {
+        if let Some(child) = self.all.get_mut(&run) {
+            child.signal = signal;
+        }
     }
 
     /// What the next keeper in this process is told of each. `put` gives the number of a descriptor.
@@ -172,6 +188,12 @@ impl Children {
                 Kinship::Foreign(foreign) => foreign.signal(number),
             };
         }
+    }
+
+    /// Knows no more of those that are somebody else's children.
+    pub(super) fn let_foreign_go(&mut self) {
+        let is_own = |child: &Child| matches!(child.kinship, Kinship::Own(_));
+        self.all.retain(|_, child| is_own(child));
     }
 
     /// Kills every child with all that belongs to it. They are reaped later, as always.

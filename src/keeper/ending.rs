@@ -98,6 +98,10 @@ impl Keeper {
 
     /// Leaves nothing behind: no application, no pid file.
     fn finish(&mut self, code: ExitCode) -> ExitCode {
+        if !self.has_served {
+            // Whom a daemon found that did not come up is left as it was found, and so is what says so.
+            self.children.let_foreign_go();
+        }
         let limit = Instant::now() + REAP_LIMIT;
         if self.children.len() > 0 {
             log(&format!(
@@ -119,6 +123,9 @@ impl Keeper {
                 break;
             }
             while self.signals.next().is_some() {}
+        }
+        if self.has_served {
+            launch::remove_state(&self.launched.home);
         }
         launch::leave(&self.launched);
         code

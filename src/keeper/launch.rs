@@ -4,7 +4,7 @@
 use super::handover::{self, HANDOVER_VARIABLE, Handover};
 use super::manager::{self, Manager};
 use crate::host::files::{FileLock, note, open_to_write};
-use crate::host::paths::Home;
+use crate::host::paths::{Home, STATE_FILES};
 use crate::host::spawn::Plan;
 use crate::host::{HostError, process};
 use nix::fcntl::OFlag;
@@ -200,6 +200,14 @@ pub(super) fn last_words(home: &Home, from: u64) -> Option<String> {
         .filter(|line| !line.starts_with("note: run with"))
         .find(|line| !line.is_empty());
     reason.map(str::to_owned)
+}
+
+/// Removes what nobody needs to learn from: everything has ended in order.
+pub(super) fn remove_state(home: &Home) {
+    for name in STATE_FILES {
+        let _gone = fs::remove_file(home.state.join(name));
+    }
+    let _not_ours_alone = fs::remove_dir(&home.state);
 }
 
 /// Says that we end, and removes the pid file, unless it is somebody else's by now.

@@ -11,6 +11,7 @@ mod frame;
 mod handover;
 mod launch;
 mod manager;
+mod order;
 pub mod proto;
 mod serving;
 mod store;
@@ -18,10 +19,13 @@ mod succession;
 
 pub use launch::inheritance;
 
-use crate::host::handles;
+use crate::host::foreign::Foreign;
+use crate::host::handles::{self, Pidfd};
 use crate::host::process::{self, PollFd, PollFlags};
+use crate::host::roster::Place;
 use crate::host::signal::{self, Queue};
 use crate::host::spawn::{self, Gifts, OpenFiles, SpawnFailure, Stage};
+use crate::host::tree::Identity;
 use children::{Children, KILL};
 use launch::{Launched, NotLaunched, log};
 use nix::libc;
@@ -298,6 +302,12 @@ impl Keeper {
             Request::Hello { version } => self.daemon_version = Some(version),
             Request::Ready => self.ready(),
             Request::Spawn(spawn) => self.spawn(*spawn),
+            Request::Adopt {
+                run,
+                pid,
+                start,
+                watch,
+            } => self.adopt(run, Foreign::of(Identity { pid, start }, Pidfd::of(watch))),
             Request::Signal { run, signal } => {
                 self.children.signal(run, signal);
                 self.report(Report::Signalled { run, signal });
@@ -342,6 +352,21 @@ impl Keeper {
         }
     }
 
+    /// One that cannot be waited for is ended rather than left alone.
+    fn adopt(&mut self, run: u64, process: Foreign) {
+        if let Err((error, process)) = self.children.adopt(run, process, 0) {
+            log(&format!(
+                "run {run} cannot be watched and is ended: {error}"
+            ));
+            let _gone = process.signal(KILL);
+            self.ended(Ended {
+                run,
+                pid: process.identity.pid,
+                status: None,
+            });
+        }
+    }
+
     fn spawn(&mut self, spawn: Spawn) {
         let Spawn {
             run,
@@ -349,6 +374,7 @@ impl Keeper {
             fds,
             keep,
             witness,
+            roster,
         } = spawn;
         let report = if self.children.has(run) {
             let failure = SpawnFailure {
@@ -365,6 +391,12 @@ impl Keeper {
                 fds: &borrowed[..fds.len().min(borrowed.len())],
                 open_files: self.open_files,
                 witness: witness.as_ref().map(AsFd::as_fd),
+                roster: roster.as_ref().map(|roster| Place {
+                    file: roster.file.as_fd(),
+                    slot: roster.slot,
+                    run,
+                    pipes: roster.pipes,
+                }),
                 ..Gifts::default()
             };
             match spawn::spawn(&plan, &gifts) {
@@ -379,7 +411,7 @@ impl Keeper {
             }
         };
         // Our copies go before the report: the daemon may look for the end of the application's output.
-        drop((plan, fds, witness));
+        drop((plan, fds, witness, roster));
         self.report(report);
         process::trim_memory();
     }

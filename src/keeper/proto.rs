@@ -27,10 +27,10 @@ pub use super::handover::{
     ChildLeft, DaemonLeft, HANDOVER_VARIABLE, HANDOVER_VERSION, Handover, Parcel,
 };
 pub use super::launch::{Inheritance, PRIVATE_VARIABLES, next_keeper};
+pub use super::order::{Roster, Spawn};
 pub use super::store::Store;
 
-use crate::host::handles::FDS_MAX;
-use crate::host::spawn::{Plan, SpawnFailure, Stage};
+use crate::host::spawn::{SpawnFailure, Stage};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -54,6 +54,17 @@ pub enum Request {
     Ready,
     /// Start a process.
     Spawn(Box<Spawn>),
+    /// Look after a process that lives and is nobody's any more: its keeper and its daemon have died.
+    Adopt {
+        /// The daemon's number for it.
+        run: u64,
+        /// The process.
+        pid: i32,
+        /// When it started.
+        start: u64,
+        /// A descriptor of the process.
+        watch: OwnedFd,
+    },
     /// Signal one child, and only while it has not been reaped.
     Signal {
         /// The run to signal.
@@ -89,23 +100,6 @@ pub enum Request {
     },
     /// The daemon is about to exit for good: remove `pm2.pid`, wait for the daemon, exit 0.
     Quit,
-}
-
-/// A process to start.
-#[derive(Debug)]
-pub struct Spawn {
-    /// The daemon's number for this attempt.
-    pub run: u64,
-    /// What to execute and how.
-    pub plan: Plan,
-    /// What becomes descriptor 0, 1, 2, …; a missing one of the first three is `/dev/null`, a later one is closed. The
-    /// fourth, descriptor 3, is the IPC channel. At most [`FDS_MAX`].
-    pub fds: Vec<Option<OwnedFd>>,
-    /// Descriptors to store under these keys, if there is a process: as with [`Request::Store`], and whether or not the
-    /// daemon lives to hear of it. With `fds` at most [`FDS_MAX`].
-    pub keep: Vec<(String, OwnedFd)>,
-    /// Gets the number of the process before the program is executed: see [`crate::host::spawn::Gifts`].
-    pub witness: Option<OwnedFd>,
 }
 
 /// What the keeper tells the daemon.
@@ -204,6 +198,15 @@ impl Message for Request {
             Self::Hello { version } => frame.kind(1).u32(version),
             Self::Ready => frame.kind(2),
             Self::Spawn(spawn) => spawn.encode(frame.kind(3)),
+            Self::Adopt {
+                run,
+                pid,
+                start,
+                watch,
+            } => {
+                frame.fds.push(watch);
+                frame.kind(5).u64(run).i32(pid).u64(start)
+            }
             Self::Signal { run, signal } => frame.kind(4).u64(run).i32(signal),
             Self::Store { key, fd } => {
                 frame.fds.push(fd);
@@ -233,6 +236,12 @@ impl Message for Request {
                 run: reader.u64()?,
                 signal: reader.i32()?,
             },
+            5 => Self::Adopt {
+                run: reader.u64()?,
+                pid: reader.i32()?,
+                start: reader.u64()?,
+                watch: reader.fds.pop_front()?,
+            },
             6 => Self::Store {
                 key: reader.string()?,
                 fd: reader.fds.pop_front()?,
@@ -247,92 +256,6 @@ impl Message for Request {
             9 => Self::Quit,
             10 => Self::Settled { run: reader.u64()? },
             _ => return None,
-        })
-    }
-}
-
-impl Spawn {
-    fn encode(self, frame: &mut Frame) -> &mut Frame {
-        let Self {
-            run,
-            plan,
-            fds,
-            keep,
-            witness,
-        } = self;
-        frame.u64(run).text(plan.program.as_bytes());
-        for list in [&plan.argv, &plan.env] {
-            frame.count(list.len());
-            for text in list {
-                frame.text(text.as_bytes());
-            }
-        }
-        frame.text(plan.cwd.as_bytes());
-        frame
-            .optional(plan.uid)
-            .optional(plan.gid)
-            .optional(plan.umask);
-        frame.u8(plan.groups.is_some().into());
-        if let Some(groups) = plan.groups {
-            frame.count(groups.len());
-            for group in groups {
-                frame.u32(group);
-            }
-        }
-        frame.count(fds.len());
-        for fd in fds {
-            frame.u8(fd.is_some().into());
-            frame.fds.extend(fd);
-        }
-        frame.count(keep.len());
-        for (key, fd) in keep {
-            frame.text(key.as_bytes());
-            frame.fds.push(fd);
-        }
-        frame.u8(witness.is_some().into());
-        frame.fds.extend(witness);
-        frame
-    }
-
-    fn decode(reader: &mut Reader) -> Option<Self> {
-        let run = reader.u64()?;
-        let program = reader.c_string()?;
-        let argv = reader.list(Reader::c_string)?;
-        let env = reader.list(Reader::c_string)?;
-        let cwd = reader.c_string()?;
-        let (uid, gid, umask) = (reader.optional()?, reader.optional()?, reader.optional()?);
-        let groups = match reader.u8()? {
-            0 => None,
-            _ => Some(reader.list(Reader::u32)?),
-        };
-        let fds = reader.list(|reader| match reader.u8()? {
-            0 => Some(None),
-            _ => Some(Some(reader.fds.pop_front()?)),
-        })?;
-        if fds.len() > FDS_MAX {
-            return None;
-        }
-        let keep = reader.list(|reader| Some((reader.string()?, reader.fds.pop_front()?)))?;
-        let witness = if reader.flag()? {
-            Some(reader.fds.pop_front()?)
-        } else {
-            None
-        };
-        Some(Self {
-            run,
-            plan: Plan {
-                program,
-                argv,
-                env,
-                cwd,
-                uid,
-                gid,
-                groups,
-                umask,
-            },
-            fds,
-            keep,
-            witness,
         })
     }
 }

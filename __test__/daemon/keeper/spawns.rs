@@ -141,6 +141,7 @@ fn a_spawn_that_fails_says_at_which_stage_and_why() {
             fds: vec![],
             keep: vec![],
             witness: None,
+            roster: None,
         })));
         let Report::SpawnFailed {
             run: answered,
@@ -175,6 +176,7 @@ fn a_bare_name_is_looked_up_in_the_path_of_the_app() {
             fds: vec![],
             keep: vec![],
             witness: None,
+            roster: None,
         }))
     };
     daemon.send(spawn(1, &c"PATH=/nonexistent".to_owned()));
@@ -237,6 +239,7 @@ fn every_exit_is_reported_once_with_its_code_or_signal() {
             fds: vec![],
             keep: vec![],
             witness: None,
+            roster: None,
         })));
     }
     let (mut pids, mut exits) = (BTreeMap::new(), BTreeMap::new());

@@ -238,6 +238,7 @@ impl Puppet {
             fds,
             keep: vec![],
             witness: None,
+            roster: None,
         })));
         match self.next() {
             Report::Spawned { run: answered, pid } if answered == run => pid,
