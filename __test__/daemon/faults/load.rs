@@ -51,7 +51,18 @@ impl Daemon {
     }
 }
 
-fn hold_under_load(policy: &str, has_kills: bool) {
+/// What the cluster has to live with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// Daemons that are killed and updated, in turn.
+    KillsAndUpdates,
+    /// Daemons, and with them keepers, that are updated.
+    Updates,
+    /// Keepers that are killed.
+    KeeperKills,
+}
+
+fn hold_under_load(policy: &str, trouble: Trouble) {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let mut dice = super::dice(policy);
@@ -95,10 +106,12 @@ fn hold_under_load(policy: &str, has_kills: bool) {
         for round in 0..super::rounds(EACH) * 2 {
             let start = Instant::now();
             dice.pause(20_000);
-            if has_kills && round % 2 == 0 {
-                daemon.kill_daemon();
-            } else {
-                daemon.update();
+            match trouble {
+                Trouble::KeeperKills => {
+                    daemon.kill_keeper();
+                }
+                Trouble::KillsAndUpdates if round % 2 == 0 => daemon.kill_daemon(),
+                Trouble::KillsAndUpdates | Trouble::Updates => daemon.update(),
             }
             drop(daemon.new_caller());
             std::thread::sleep(ROUND_MIN.saturating_sub(start.elapsed()));
@@ -122,12 +135,19 @@ fn hold_under_load(policy: &str, has_kills: bool) {
 // Protects: the promise of a daemon that may die, for those who are served meanwhile.
 #[test]
 fn no_request_to_a_cluster_is_lost_through_kills_and_updates() {
-    hold_under_load("", true);
+    hold_under_load("", Trouble::KillsAndUpdates);
 }
 
 // Protects: updates where every connection is handed to its worker by the daemon. A daemon that is killed between taking a connection
 // from the system and handing it on takes that one with it; one that makes way does neither.
 #[test]
 fn no_request_is_lost_in_round_robin_through_updates() {
-    hold_under_load("rr", false);
+    hold_under_load("rr", Trouble::Updates);
+}
+
+// Protects: the same for keepers. Nobody who is connected notices, whoever shares out the connections.
+#[test]
+fn no_request_is_lost_when_the_keeper_is_killed() {
+    hold_under_load("", Trouble::KeeperKills);
+    hold_under_load("rr", Trouble::KeeperKills);
 }
