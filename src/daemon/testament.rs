@@ -68,7 +68,7 @@ impl Testament {
         };
         let [one, other, roster] = STATE_FILES.map(open);
         let (one, other, roster) = (one?, other?, roster?);
-        let boot = roster::boot_id()?;
+        let boot = roster::world()?;
         let mut bytes = Vec::new();
         let limit = ((SLOTS_MAX + 1) * roster::SLOT) as u64;
         roster.try_clone()?.take(limit).read_to_end(&mut bytes)?;

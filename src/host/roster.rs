@@ -19,7 +19,7 @@ pub const SLOT: usize = 64;
 /// The head has as many.
 const HEAD: usize = 64;
 const MAGIC: [u8; 8] = *b"pm2rost\x01";
-/// Where in the head the boot is named: 36 characters.
+/// Where in the head the boot is named: 36 characters, a slash, and a number.
 const BOOT: usize = 8;
 
 /// Where in an entry is what.
@@ -58,10 +58,13 @@ pub struct Place<'a> {
     pub pipes: [u64; 3],
 }
 
-/// The boot of the machine.
-pub fn boot_id() -> io::Result<String> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(id.trim().to_owned())
+/// The boot of the machine, and of the container if this is one: what was written in another says nothing of this one's
+/// processes. Containers share the machine's boot, but not the process that all others come from.
+pub fn world() -> io::Result<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    // Where it is hidden from us, it is hidden from every daemon of ours.
+    let first = Proc::open()?.stat(1).map_or(0, |stat| stat.start);
+    Ok(format!("{}/{first}", boot.trim()))
 }
 
 /// Begins the file anew for this boot, with no entries.
@@ -188,6 +191,18 @@ mod tests {
         let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
         file.read_exact_at(&mut bytes, 0).unwrap();
         bytes
+    }
+
+    // Protects: a container that is restarted, with the same files, under the same boot of the machine.
+    #[test]
+    fn a_world_is_a_boot_and_its_first_process() {
+        let world = world().unwrap();
+        let first = Proc::open().unwrap().stat(1).unwrap().start;
+        assert!(
+            world.ends_with(&format!("/{first}")) && world.len() > 36,
+            "{world}"
+        );
+        assert!(world.len() <= HEAD - BOOT, "all of it is in the head");
     }
 
     // Protects: both killed. A process that lives is found by what it wrote itself; one that has ended, or has its number
