@@ -12,19 +12,24 @@ function number(value) {
   return size >= 10 ? value.toFixed(1) : value.toFixed(2);
 }
 
-/** `{ ratio }`: at most that part of B. `{ most }`: at most that value, in the metric's own unit. No target: for information. */
+/** `{ ratio }`: at most that part of B. `{ least }`: at least that part of it. `{ most }`: at most that value, in the metric's own unit. No target: for information. */
 function judge(result) {
   const ratio = result.b.median === 0 ? Number.NaN : result.a.median / result.b.median;
   const { target } = result;
   if (!target) return { ...result, ratio, verdict: '' };
-  const isMet = target.ratio !== undefined ? ratio <= target.ratio : result.a.median <= target.most;
+  const isMet = {
+    ratio: () => ratio <= target.ratio,
+    least: () => ratio >= target.least,
+    most: () => result.a.median <= target.most,
+  }[Object.keys(target)[0]]();
   return { ...result, ratio, verdict: isMet ? 'met' : 'missed' };
 }
 
 function targetText({ target, unit }) {
   if (!target) return '';
   if (target.most !== undefined) return `≤ ${target.most}${unit ? ` ${unit}` : ''}`;
-  return `≤ 1/${Math.round(1 / target.ratio)}`;
+  if (target.least !== undefined) return `≥ ${target.least}`;
+  return target.ratio > 1 / 3 ? `≤ ${target.ratio}` : `≤ 1/${Math.round(1 / target.ratio)}`;
 }
 
 /** Ratios below one read better turned over. */
