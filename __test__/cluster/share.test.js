@@ -161,6 +161,40 @@ describe('workers', () => {
     expect([...(await shares(port, 80)).keys()].sort()).toEqual(await pids());
   });
 
+  test('that are restarted under load refuse nobody', async () => {
+    const port = await freePort();
+    await start(APPS.plain, { port });
+    await served(port);
+    const load = new Load(port);
+    await load.more(100);
+    const before = await pids();
+    await box.call('restart', 'app');
+    const meanwhile = await asks(port, 40, 40);
+    await load.stop();
+    // A request in the hands of a worker that has no SIGINT listener ends with it, as with every restart.
+    for (const how of load.lost) expect(how).toMatch(/^(ECONNRESET|CLOSED)$/);
+    expect(before.map(String)).not.toEqual(expect.arrayContaining(meanwhile));
+  });
+
+  test('are reported with the codes and exceptions they ended with', async () => {
+    const events = [];
+    const bus = await box.pm2.launchBus();
+    bus.on('process:exception', ({ process, data }) => events.push(['exception', process.name, data.message]));
+    bus.on('process:event', ({ event, process }) => event === 'exit' && events.push(['exit', process.name, process.exit_code]));
+    await start('throw new Error("broken")', { name: 'thrower', instances: 1, autorestart: false, exec_mode: 'cluster' });
+    await until(async () => (await box.status('thrower'))[0] === 'stopped');
+    await start('process.exit(7)', { name: 'leaver', instances: 1, autorestart: false, exec_mode: 'cluster' });
+    await until(async () => (await box.status('leaver'))[0] === 'stopped');
+    expect((await box.call('list')).map((each) => each.pm2_env.exit_code)).toEqual([1, 7]);
+    await until(() => events.length === 3);
+    bus.close();
+    expect(events).toEqual([
+      ['exception', 'thrower', 'broken'],
+      ['exit', 'thrower', 1],
+      ['exit', 'leaver', 7],
+    ]);
+  });
+
   test('each get their fair share of connections', async () => {
     const port = await freePort();
     await start(APPS.plain, { port, instances: 4 });
