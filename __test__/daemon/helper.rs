@@ -70,7 +70,8 @@ impl Daemon {
         Self::of(home, &line)
     }
 
-    fn of(home: tempfile::TempDir, line: &Value) -> Self {
+    /// The daemon that has said this about its start.
+    pub(crate) fn of(home: tempfile::TempDir, line: &Value) -> Self {
         assert_eq!(line["online"], true, "{line}");
         let keeper = i32::try_from(line["pid"].as_i64().unwrap()).unwrap();
         Self { home, keeper }

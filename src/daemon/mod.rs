@@ -239,7 +239,12 @@ fn bind(
     let listener = listen::bind(address)?;
     link.store(key.to_owned(), listener.copy()?)?;
     if let Address::Unix(path) = address {
-        setup.widen(path)?;
+        let widened = setup.widen(path);
+        widened.map_err(|source| HostError::File {
+            action: "give to PM2_SOCKET_USER and PM2_SOCKET_GROUP",
+            path: path.clone(),
+            source,
+        })?;
     }
     Ok(Listener::new(listener)?)
 }

@@ -64,10 +64,11 @@ impl Admission {
         match (stream, peer.uid) {
             (Stream::Tcp(_), _) => true,
             (Stream::Unix(_), Some(uid)) => {
+                let is_in = |gid| peer.gid == Some(gid) || stream.peer_groups().contains(&gid);
                 uid == self.uid
                     || uid == 0
                     || self.extra_uid == Some(uid)
-                    || self.extra_gid.is_some() && self.extra_gid == peer.gid
+                    || self.extra_gid.is_some_and(is_in)
             }
             (Stream::Unix(_), None) => false,
         }

@@ -1,12 +1,13 @@
 //! A connected peer or a listener, Unix or TCP alike.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd as _;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::host::listen;
+use crate::host::{handles, listen};
 
 /// What a peer's kernel buffer should hold: a large list takes as many turns between daemon and reader as the buffer is smaller than it.
 /// Memory is used only while it is full.
@@ -77,6 +78,14 @@ impl Stream {
                 },
             ),
             Self::Tcp(_) => Peer::default(),
+        }
+    }
+
+    /// The further groups of the peer; none over TCP.
+    pub(crate) fn peer_groups(&self) -> Vec<u32> {
+        match self {
+            Self::Unix(stream) => handles::peer_groups(stream.as_fd()),
+            Self::Tcp(_) => Vec::new(),
         }
     }
 

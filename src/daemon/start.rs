@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -64,7 +64,23 @@ impl Setup {
             return Ok(());
         };
         chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+        // Whoever may use the socket must get there. Names cannot be listed, and what is in the home stays closed.
+        if path.parent() == Some(&self.home.root) {
+            let before = std::fs::metadata(&self.home.root)?.permissions().mode();
+            let reachable = std::fs::Permissions::from_mode(before | 0o011);
+            std::fs::set_permissions(&self.home.root, reachable)?;
+        }
+        Ok(())
+    }
+
+    /// What to say of a home that another user owns: that one decides what is read from it and run, with our rights.
+    fn warning(&self) -> Option<String> {
+        let owner = std::fs::metadata(&self.home.root).ok()?.uid();
+        let (own, root) = (geteuid().as_raw(), self.home.root.display());
+        (owner != own && owner != 0).then(|| {
+            format!("{root} belongs to user {owner}, who can have anything run with the rights of user {own}")
+        })
     }
 
     /// Puts the script that Node apps load first where it belongs, if it is not there: without it none of them would start.
@@ -94,6 +110,9 @@ impl Setup {
     ) -> Pilot {
         let format = std::env::var("PM2_LOG_DATE_FORMAT").ok();
         let journal = Journal::new(shared, self.home.log_file.clone(), format.as_deref());
+        if let Some(text) = self.warning() {
+            journal.error(&text);
+        }
         let options = std::env::var("PM2_NODE_OPTIONS").unwrap_or_default();
         let launcher = Launcher {
             preload: self.home.installed(OWN_VERSION).preload,

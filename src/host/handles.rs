@@ -1,5 +1,6 @@
 //! Descriptors: made, passed over Unix sockets, and asked who is at the other end.
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -256,6 +257,42 @@ pub fn peer(socket: BorrowedFd) -> io::Result<Peer> {
         uid: credentials.uid(),
         gid: credentials.gid(),
     })
+}
+
+/// More groups than any user has; the kernel allows 65,536.
+const GROUPS_MAX: usize = 65_536;
+
+/// The further groups of the process at the other end of a connected Unix socket, as of the moment of connecting. None where the kernel
+/// does not tell.
+#[must_use]
+pub fn peer_groups(socket: BorrowedFd) -> Vec<u32> {
+    let mut groups: Vec<u32> = vec![0; 64];
+    loop {
+        let bytes = groups.len() * size_of::<u32>();
+        let mut length = libc::socklen_t::try_from(bytes).unwrap_or(0);
+        // SAFETY: the kernel writes at most `length` bytes into the list, which has that many.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let count = length as usize / size_of::<u32>();
+        match Errno::result(result) {
+            Ok(_) => {
+                groups.truncate(count);
+                return groups;
+            }
+            // It says how many there are.
+            Err(Errno::ERANGE) if count > groups.len() && count <= GROUPS_MAX => {
+                groups.resize(count, 0);
+            }
+            Err(_) => return Vec::new(),
+        }
+    }
 }
 
 /// One process, whatever becomes of its number. Readable when it has ended.

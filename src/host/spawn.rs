@@ -380,15 +380,13 @@ impl<'a> Prepared<'a> {
         } = self.plan;
         // SAFETY: system calls that take numbers, or a pointer and length of a list of ours.
         unsafe {
-            match groups {
-                Some(groups) => {
-                    check(libc::setgroups(groups.len() as _, groups.as_ptr()))?;
-                }
-                // Without the right to change groups this fails, and the change of user will say so.
-                None if uid.is_some() || gid.is_some() => {
-                    libc::setgroups(0, ptr::null());
-                }
-                None => {}
+            let is_asked = uid.is_some() || gid.is_some();
+            if let Some(groups) = groups {
+                check(libc::setgroups(groups.len() as _, groups.as_ptr()))?;
+            } else if is_asked && libc::setgroups(0, ptr::null()) != 0 && libc::geteuid() == 0 {
+                // Who is not root has no right to change groups, and the change of user will say so. Root that may not, in a
+                // namespace, must not hand its own groups on.
+                return Err(Errno::last_raw());
             }
             if let Some(gid) = *gid {
                 check(libc::setgid(gid))?;
