@@ -2,6 +2,7 @@
 
 const { execFileSync } = require('node:child_process');
 const fs = require('node:fs');
+const http = require('node:http');
 const path = require('node:path');
 const { sandbox, failure, until, testOurs, isReference } = require('./helper.js');
 const { canonicName, isSafe } = require('../../src/js/module_name.js');
@@ -128,6 +129,19 @@ testOurs('a package is installed by npm, keeps what the user has set, and is res
   expect(fs.existsSync(installed('mod-p'))).toBe(false);
 });
 
+testOurs('a folder may hold a package of another name, and the module bears that one', async () => {
+  await withNpm(async () => {
+    fs.renameSync(source('1.0.0'), path.join(box.folder, 'elsewhere'));
+    await box.call('install', './elsewhere');
+    await box.call('install', path.join(box.folder, 'elsewhere'));
+    expect(await states()).toEqual([['mod-p', 'online', '1.0.0']]);
+    expect(fs.readdirSync(path.join(box.home, 'modules'))).toEqual(['mod-p']);
+    expect(stored()['module-db-v2']).toEqual({ 'mod-p': {} });
+    await box.call('uninstall', 'mod-p');
+    expect(await states()).toEqual([]);
+  });
+});
+
 testOurs('an installation that fails leaves what was there, running, and says what npm said', async () => {
   await withNpm(async () => {
     await box.call('install', source('1.0.0'));
@@ -164,6 +178,27 @@ testOurs('a tarball that is none, or would lead out of its folder, changes nothi
   expect((await failure(box.call('install', bare))).message).toContain('apps, pm2, bin and main are missing');
   expect(fs.existsSync(path.join(box.home, 'modules')) ? fs.readdirSync(path.join(box.home, 'modules')) : []).toEqual([]);
   expect(await states()).toEqual([]);
+});
+
+testOurs('a tarball is fetched from where its address says, and nothing stays of one that cannot be', async () => {
+  const archive = fs.readFileSync(tarball('far', '1.0.0', { pm2: [{ name: 'far', script: 'app.js' }] }));
+  const server = http.createServer((request, response) => {
+    if (request.url === '/far.tar.gz') return response.end(archive);
+    return response.writeHead(404).end();
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    const address = `http://127.0.0.1:${server.address().port}`;
+    expect(await box.call('install', `${address}/far.tar.gz`)).toBe('Module installed & Started');
+    expect(stored()['tar-modules'].far.install_url).toBe(`${address}/far.tar.gz`);
+    expect((await box.call('describe', 'far'))[0].pm2_env.install_url).toBe(`${address}/far.tar.gz`);
+    const error = await failure(box.call('install', `${address}/none.tar.gz`));
+    expect(error.message).toBe(`module ${address}/none.tar.gz cannot be fetched: answered 404`);
+  } finally {
+    server.close();
+    server.closeAllConnections();
+  }
+  expect(fs.readdirSync(path.join(box.home, 'modules'))).toEqual(['far']);
 });
 
 test('package packs a folder so that it can be installed', async () => {

@@ -39,8 +39,17 @@ async function install(api, what, options) {
 }
 
 async function installPackage(api, what, options) {
-  const name = canonicName(what);
-  if (!isSafe(name)) throw badArgument('install', 'module', what, WHAT);
+  const asked = canonicName(what);
+  if (!isSafe(asked)) throw badArgument('install', 'module', what, WHAT);
+  // A folder or a repository may hold a package of another name. Its place is under that one, and what npm links is relative to its place.
+  const other = await installAs(api, what, options, asked).catch((error) => {
+    if (!isSafe(error.realName)) throw error;
+    return error;
+  });
+  return other instanceof Error ? installAs(api, what, options, other.realName) : other;
+}
+
+function installAs(api, what, options, name) {
   const folder = folderOf(api, name);
   return replacing(api, name, async () => {
     fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -49,7 +58,7 @@ async function installPackage(api, what, options) {
       throw Object.assign(new Error(text, { cause: error }), { code: error.code });
     });
     const own = nameInstalled(folder, name);
-    if (own !== name) throw new Error(`the package is called ${own}: install it by that name`);
+    if (own !== name) throw Object.assign(new Error(`the package is called ${own}`), { realName: own });
     const inside = path.join(folder, 'node_modules', name);
     known.setDefaults(api._conf.PM2_MODULE_CONF_FILE, name, tarball.readManifest(path.join(inside, 'package.json')).config);
     const { uid, gid } = options;
