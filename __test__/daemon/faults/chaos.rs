@@ -136,7 +136,7 @@ fn is_done(act: Act, before: Option<&Seen>, after: Option<&Seen>) -> bool {
 
 /// Who dies in the midst of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Death {
+pub(super) enum Death {
     Daemon,
     /// The daemon makes way for another one.
     Update,
@@ -144,7 +144,7 @@ enum Death {
 }
 
 impl Death {
-    fn happen(self, daemon: &Daemon) {
+    pub(super) fn happen(self, daemon: &Daemon) {
         match self {
             Self::Daemon => daemon.kill_daemon(),
             Self::Update => daemon.update(),

@@ -18,7 +18,7 @@ const CALLERS: usize = 4;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// One request on a connection of its own; the error says how far it came.
-fn ask(port: u16) -> Result<(), String> {
+pub(super) fn ask(port: u16) -> Result<(), String> {
     let at = |step: &'static str| move |error: std::io::Error| format!("{step}: {error}");
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(at("connect"))?;
     stream

@@ -7,6 +7,7 @@ mod chaos;
 mod lines;
 mod load;
 mod peers;
+mod reload;
 mod system;
 
 use std::time::{SystemTime, UNIX_EPOCH};
