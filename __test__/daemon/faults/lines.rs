@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::super::helper::{Daemon, json_of, wait_for};
+use super::super::recovery::Dice;
 use super::chaos::ROUND_MIN;
 
 /// How often the daemon is killed.
@@ -13,6 +14,14 @@ const KILLS: u64 = 20;
 const BUSY_MS: u64 = 60;
 /// Many times what a socket takes at once.
 const LONG: usize = 2_000_000;
+
+/// Kills the daemon; now and then the keeper right before it, so that what is on its way has passed through two more hands.
+fn die(daemon: &Daemon, dice: &mut Dice) {
+    if dice.roll(3) == 0 {
+        daemon.kill_keeper();
+    }
+    daemon.kill_daemon();
+}
 
 // Protects: an app that is sent long messages while the daemon is killed. Node ends at half a line; and what the caller was told was
 // sent must arrive, once and in order.
@@ -37,7 +46,7 @@ fn long_messages_arrive_whole_and_once_though_the_daemon_is_killed_while_it_send
             sent += 1;
         }
         dice.pause(25_000);
-        daemon.kill_daemon();
+        die(&daemon, &mut dice);
         while let Some(frame) = client.frames.next() {
             let answered = ids.iter().find(|(_, id)| id.as_bytes() == frame[1]);
             if json_of(&frame[0]).get("error").is_none() {
@@ -96,7 +105,7 @@ fn what_an_app_says_is_heard_once_though_the_daemon_is_killed_while_it_listens()
         let start = Instant::now();
         let mut bus = daemon.bus();
         dice.pause(70_000);
-        daemon.kill_daemon();
+        die(&daemon, &mut dice);
         while let Some((name, payload)) = bus.next() {
             if name == "tick" {
                 ticks.push(payload["data"].as_u64().unwrap());
