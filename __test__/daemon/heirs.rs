@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::helper::{Client, Daemon, is_alive, signal, wait_for};
+use super::recovery::stop as halt;
 
 /// How often the keeper is killed where that is the whole test.
 const KILLS: u32 = 20;
@@ -209,6 +210,52 @@ fn kills_at_any_moment_of_start_stop_and_reload_leave_exactly_what_was_asked_for
         );
     }
     assert_settled(&daemon, &mut client);
+}
+
+// Protects: what a keeper was asked for and did not live to do is done by the next one: a signal is sent, once, a start is made,
+// once. It is halted first, so that it has certainly read none of it.
+#[test]
+fn what_a_keeper_did_not_live_to_do_is_done_once_by_the_next() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let text = "trap 'echo asked' INT\necho up\nwhile :; do sleep 0.01; done";
+    let more = json!({"kill_timeout": 300, "treekill": false});
+    daemon.start_shell(&mut client, "told", text, &more);
+    wait_for("its line", || {
+        (daemon.out_log("told") == "up\n").then_some(())
+    });
+    for round in 1..=3 {
+        let keeper = daemon.keeper_pid().unwrap();
+        halt(keeper);
+        let stopped = client.send(
+            "sendSignalToProcessId",
+            json!([{"process_id": 0, "signal": "SIGINT"}]),
+        );
+        let script = daemon.script("begun.sh", "echo begun; exec sleep 1000");
+        let name = format!("late{round}");
+        let declaration = daemon.declaration(&name, "/bin/sh", &script, &json!({}));
+        let started = client.send("prepare", json!([declaration]));
+        // The daemon has asked for both when it answers this.
+        let asked = client.send("getReport", json!([{}]));
+        client.reply(&stopped);
+        client.reply(&asked);
+        daemon.kill_keeper();
+        let reply = client.reply(&started);
+        assert_eq!(
+            reply["args"][0][0]["pm2_env"]["status"], "online",
+            "{reply}"
+        );
+        let expected = format!("up\n{}", "asked\n".repeat(round));
+        wait_for("the signal", || {
+            (daemon.out_log("told") == expected).then_some(())
+        });
+        wait_for("the start", || {
+            (daemon.out_log(&name) == "begun\n").then_some(())
+        });
+    }
+    client.ok("stopProcessId", json!([0]));
+    assert_settled(&daemon, &mut client);
+    assert_eq!(daemon.out_log("late1"), "begun\n");
 }
 
 // Protects: no-daemon mode. The next keeper is tied to the same program, and ends with it.
