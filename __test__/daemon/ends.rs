@@ -87,13 +87,16 @@ fn kill_me_without_a_pid_is_answered() {
     );
 }
 
+/// A list that was saved before: what is none is not kept as the backup.
+const BEFORE: &str = "[{\"name\":\"before\",\"pm_exec_path\":\"/bin/true\"}]";
+
 // Protects: a machine that shuts down: the list is saved, everything is stopped, the bus is told.
 #[test]
 fn a_signal_saves_the_list_and_stops_everything() {
     let daemon = Daemon::start();
     let mut bus = daemon.bus();
     let mut client = daemon.client();
-    fs::write(daemon.path("dump.pm2"), "[\"before\"]").unwrap();
+    fs::write(daemon.path("dump.pm2"), BEFORE).unwrap();
     daemon.start_shell(&mut client, "saved", "exec sleep 1000", &json!({}));
     signal(daemon.keeper, "TERM");
     assert_eq!(
@@ -111,7 +114,7 @@ fn a_signal_saves_the_list_and_stops_everything() {
     assert!(dump[0].get("pm_id").is_none() && dump[0].get("instances").is_none());
     assert_eq!(
         fs::read_to_string(daemon.path("dump.pm2.bak")).unwrap(),
-        "[\"before\"]"
+        BEFORE
     );
     assert!(!daemon.path("rpc.sock").exists() && !daemon.path("pm2.pid").exists());
 }
