@@ -10,7 +10,7 @@ pub const TABLE: &[OptionSpec] = &[
     option("name", &[Text]).about("what the app is called; default: the script's base name"),
     option("name_prefix", &[Text])
         .of_client()
-        .about("put before the name with a colon"),
+        .about("of a call with a file: put before the names of its apps, with a colon"),
     option("filter_env", &[Boolean, List, Text])
         .about("inherited variables to leave out: parts of names, one name, or true for all"),
     option("namespace", &[Text]).about("group that commands can name; default: default"),
