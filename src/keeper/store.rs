@@ -99,6 +99,19 @@ mod tests {
     }
 
     #[test]
+    fn one_entry_too_many_is_refused_and_a_known_key_is_not() {
+        // Protects: the same for many short keys.
+        let mut store = Store::<()>::default();
+        for number in 0..ENTRIES_MAX {
+            store.put(number.to_string(), ()).unwrap();
+        }
+        assert_eq!(store.put("more".to_owned(), ()), Err("more".to_owned()));
+        store.put("7".to_owned(), ()).unwrap();
+        store.discard("7");
+        store.put("more".to_owned(), ()).unwrap();
+    }
+
+    #[test]
     fn a_store_past_its_limit_is_refused_and_closes_the_descriptor() {
         // Protects: a daemon gone wrong cannot make the keeper grow.
         let mut store = Store::<OwnedFd>::default();
