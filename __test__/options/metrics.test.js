@@ -31,3 +31,19 @@ test('a busy process shows its share of a processor, an idle one nearly none', a
   await until(async () => (await cpu('idle')) < 5, 'rest');
   expect((await box.call('describe', 'idle'))[0].monit.memory).toBeGreaterThan(1e6);
 });
+
+test('all threads of an app count, and so does what it names with axm_options.pid', async () => {
+  // Protects: the sum over threads, where the main one alone would show an idle app; whose figures are shown for one that stands for another.
+  const work = "new (require('node:worker_threads').Worker)('for (;;);', { eval: true });";
+  const heavy = box.write('heavy.js', 'const held = Buffer.alloc(200e6, 1); setInterval(() => held.length, 1000);');
+  const proxy = `const child = require('node:child_process').spawn(process.execPath, ['${heavy}']);
+    process.send({ type: 'axm:option:configuration', data: { pid: child.pid } }); setInterval(() => {}, 1000);`;
+  await box.call('start', [
+    { name: 'threads', script: box.write('threads.js', work) },
+    { name: 'proxy', script: box.write('proxy.js', proxy) },
+  ]);
+  const shown = async (name) => (await box.call('describe', name))[0];
+  await until(async () => (await shown('threads')).monit.cpu > 20, 'work of a thread');
+  await until(async () => (await shown('proxy')).monit.memory > 200e6, 'the memory of the child');
+  expect((await shown('proxy')).pm2_env.axm_options.pid).not.toBe((await shown('proxy')).pid);
+});

@@ -2,6 +2,7 @@
 
 /* `watch` and what goes with it: what counts as a change, what is ignored, how often it restarts, when it ends. */
 
+const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const { sandbox, until } = require('../api/helper.js');
@@ -213,4 +214,42 @@ test('a path that cannot be watched is said in the log, and the app runs', async
   await until(() => log().includes('[Watch] w: failed to watch /nowhere/at'), 'the complaint');
   expect((await record()).status).toBe('online');
   expect(await restarts()).toBe(0);
+});
+
+/** A namespace of its own has limits of its own; not every machine lets everybody have one. */
+const limited = (limit, ...command) =>
+  spawnSync('unshare', ['-Ur', 'sh', '-c', `echo ${limit} > /proc/sys/user/max_inotify_watches && exec "$@"`, 'sh', ...command]);
+const testLimited = limited(3, 'true').status === 0 ? test : test.skip;
+
+testLimited('more folders than the system lets anybody watch are said in the log with what helps, and the app runs', () => {
+  // Protects: half a watch is none, and is told; the app is none the worse for it.
+  for (let index = 0; index < 5; index += 1) box.write(`app/f${index}/x`, 'x');
+  const app = {
+    name: 'w',
+    script: box.write('app/app.js', 'setInterval(() => {}, 1000);'),
+    cwd: path.join(box.folder, 'app'),
+    watch: true,
+  };
+  const script = box.write(
+    'start.js',
+    `process.env.PM2_HOME = ${JSON.stringify(box.home)};
+     const { readFileSync } = require('node:fs');
+     const pm2 = require(${JSON.stringify(path.join(__dirname, '../..'))});
+     const fail = (error) => { if (error) { console.error(error); process.exit(1); } };
+     pm2.start(${JSON.stringify(app)}, (error) => {
+       fail(error);
+       const wait = () => {
+         if (!readFileSync(process.env.PM2_HOME + '/pm2.log', 'utf8').includes('ENOSPC')) return setTimeout(wait, 20);
+         pm2.list((error, [found]) => {
+           fail(error);
+           console.log(found.pm2_env.status, found.pm2_env.restart_time);
+           pm2.killDaemon(() => process.exit());
+         });
+       };
+       wait();
+     });`,
+  );
+  const { status, stdout, stderr } = limited(3, process.execPath, script);
+  expect([status, `${stdout}`, `${stderr}`]).toEqual([0, 'online 0\n', '']);
+  expect(log()).toMatch(/\[Watch\] w: failed to watch .*ENOSPC.*raise fs\.inotify\.max_user_watches or ignore more with ignore_watch/);
 });
