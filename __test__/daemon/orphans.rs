@@ -120,6 +120,23 @@ fn an_app_that_prints_while_nobody_reads_is_begun_again() {
     assert_settled(&daemon, &mut client);
 }
 
+// Protects: what is written for a disaster is none itself. A process that cannot enter itself, because the file may not grow, is
+// started all the same.
+#[test]
+fn an_app_that_cannot_be_noted_is_started_all_the_same() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    super::faults::system::limit(daemon.keeper, "fsize", "60");
+    let text = "exec sleep 1000";
+    daemon.start_shell(&mut client, "app", text, &json!({}));
+    assert_eq!(client.status("app"), "online");
+    let pid = i32::try_from(client.process("app")["pid"].as_i64().unwrap()).unwrap();
+    assert!(is_alive(pid));
+    super::faults::system::limit(daemon.keeper, "fsize", "unlimited");
+    client.ok("restartProcessId", json!([{"id": 0}]));
+    assert_settled(&daemon, &mut client);
+}
+
 // Protects: one that has ended meanwhile is restarted by its policy, and counted; the exit code is nobody's to know.
 #[test]
 fn an_app_that_ended_meanwhile_is_restarted_and_counted() {

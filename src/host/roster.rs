@@ -161,7 +161,8 @@ impl Entry {
     }
 }
 
-/// The same in a freshly forked child, which must not allocate. A full disk is no reason not to become what was asked for.
+/// The same in a freshly forked child, which must not allocate, and has its dispositions reset after this. A full disk is no
+/// reason not to become what was asked for, nor is a limit on the size of files.
 pub(super) fn enter(file: RawFd, slot: u32, run: u64, pipes: [u64; 3]) {
     // SAFETY: system calls on a number and on variables of ours.
     unsafe {
@@ -177,6 +178,8 @@ pub(super) fn enter(file: RawFd, slot: u32, run: u64, pipes: [u64; 3]) {
         let bytes = entry.encode();
         let at = libc::off_t::try_from(offset(slot)).unwrap_or(libc::off_t::MAX);
         libc::pwrite(file, bytes.as_ptr().cast(), bytes.len(), at);
+        // Such a limit raises a signal, which is blocked now and would end us later. Ignoring it takes it back.
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }
 

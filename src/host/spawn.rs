@@ -269,7 +269,6 @@ impl<'a> Prepared<'a> {
     /// The order matters: the folder is entered before the user changes, as Node does, so that root can start an
     /// application in a folder its user may not reach by itself; groups need the rights that the user change gives up.
     fn prepare_self(&self, report: &mut RawFd) -> Result<(), (Stage, c_int)> {
-        reset_dispositions();
         if let Some(Place {
             file,
             slot,
@@ -279,6 +278,7 @@ impl<'a> Prepared<'a> {
         {
             roster::enter(file.as_raw_fd(), slot, run, pipes);
         }
+        reset_dispositions();
         self.tell_witness().map_err(|errno| (Stage::Fork, errno))?;
         self.arrange_descriptors(report)
             .map_err(|errno| (Stage::Descriptors, errno))?;

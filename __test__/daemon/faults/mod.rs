@@ -8,7 +8,7 @@ mod lines;
 mod load;
 mod peers;
 mod reload;
-mod system;
+pub(crate) mod system;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::helper::{Client, Daemon, json_of, wait_for};
 
 /// Sets one resource limit of a process: `prlimit` of util-linux.
-fn limit(pid: i32, what: &str, value: &str) {
+pub(crate) fn limit(pid: i32, what: &str, value: &str) {
     // Only its own user may do that without privileges, not even any root.
     let owner = fs::metadata(format!("/proc/{pid}")).unwrap();
     let status = Command::new("prlimit")
