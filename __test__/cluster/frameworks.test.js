@@ -38,9 +38,9 @@ const ES_MODULE = `import { createServer } from 'node:http'; import { setTimeout
   await pause(10);
   server.listen(process.env.PORT);`;
 
-async function start(name, text, options) {
+async function start(name, text) {
   const port = await freePort();
-  await box.start({ script: box.write(name, text), name: 'app', interpreter, instances: 2, env: { PORT: port }, ...options });
+  await box.start({ script: box.write(name, text), name: 'app', interpreter, instances: 2, env: { PORT: port } });
   await served(port);
   return port;
 }
@@ -109,8 +109,8 @@ const SOCKETS = {
     text: `const server = require('http').createServer((_, response) => response.end('there'));
       new (${from('socket.io')}.Server)(server).on('connection', (socket) => socket.on('say', (text, heard) => heard(text)));
       server.listen(process.env.PORT);`,
-    open: async (port, transport = 'websocket') => {
-      const options = { transports: [transport], forceNew: true, reconnection: false };
+    open: async (port) => {
+      const options = { transports: ['websocket'], forceNew: true, reconnection: false };
       const socket = require('socket.io-client').io(`http://127.0.0.1:${port}`, options);
       await within(new Promise((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject)), 'open');
       const say = (text) => within(new Promise((resolve) => socket.emit('say', text, resolve)), text);
@@ -134,16 +134,4 @@ test.each(Object.keys(SOCKETS))('conversations over %s are finished by the worke
   expect(lost).toEqual([]);
   expect(count).toBeGreaterThan(8);
   expect(await pids()).not.toEqual(before);
-});
-
-// Protects: what `sticky` is for. Each message is a request of its own, and only the worker that knows the session can answer it.
-test('socket.io by polling works with two workers that are sticky', async () => {
-  const { text, open } = SOCKETS['socket.io'];
-  const port = await start('app.js', text, { sticky: true });
-  let left = 8;
-  const { lost } = await converse(
-    () => left-- > 0,
-    () => open(port, 'polling'),
-  );
-  expect(lost).toEqual([]);
 });

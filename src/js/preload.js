@@ -108,7 +108,7 @@ function onSession(session) {
   http2.sessions.add(session);
   session.once('close', () => http2.sessions.delete(session));
   // Accepted before, and its first request is on its way.
-  if (http2.isDraining) later(() => dismiss(session));
+  if (http2.isDraining) later(() => session.close());
 }
 
 /**
@@ -125,7 +125,8 @@ function drainServers() {
   const releases = [...prototypes, ...http2.servers].map((server) => putOff(server, 'closeIdleConnections'));
   if (isHttp) endKeepAlive(require('http').ServerResponse.prototype);
   http2.isDraining = true;
-  for (const session of http2.sessions) dismiss(session);
+  // What it has not begun it refuses in so many words, and clients repeat that by themselves. Node has no other way to say goodbye.
+  for (const session of http2.sessions) session.close();
   later(() => {
     for (const release of releases) release();
     for (const server of closed) server.closeIdleConnections?.();
@@ -195,24 +196,6 @@ function withoutKeepAlive(headers) {
     else headers = { ...headers, [name]: 'close' };
   }
   return headers;
-}
-
-/**
- * Ends a session of HTTP/2 without a race: the client is told to send nothing more, and what it sent before it heard that is still answered.
- * Closed at once, as Node 24 does with its server, a session refuses the requests that are on their way.
- */
-function dismiss(session) {
-  if (session.destroyed || session.closed) return;
-  /** The highest number there is: no request is refused. */
-  const allStreams = 2 ** 31 - 1;
-  session.goaway(0, allStreams);
-  session.close = (callback) => {
-    if (typeof callback === 'function') session.once('close', callback);
-  };
-  later(() => {
-    delete session.close;
-    if (!session.destroyed) session.close();
-  });
 }
 
 /** Takes every trace of this file out of what the script can see. */
