@@ -208,6 +208,24 @@ test('startWatch, stopWatch and toggleWatch switch it', async () => {
   expect(await isOn()).toBe(false);
 });
 
+test('a file that is written as soon as its app is online restarts it, though its folder is not watched yet', async () => {
+  // Protects: a listener of `online` may count on the watch. It takes long to come to a folder that lies deep; what was in it before
+  // is no change.
+  const deep = 'app/' + 'd/'.repeat(400);
+  box.write(`${deep}before.js`, '1');
+  const script = box.write('app/app.js', 'setInterval(() => {}, 1000);');
+  const bus = await box.call('launchBus');
+  let written;
+  bus.on('process:event', ({ event }) => {
+    if (event === 'online' && !written) written = box.write(`${deep}new.json`, '{}');
+  });
+  await box.call('start', { ...WATCHED, script, cwd: path.dirname(script), watch: ['**'] });
+  await restarted(1);
+  expect(log()).toContain(`Change detected on path ${written} for app w - restarting`);
+  await quiet();
+  expect(await restarts()).toBe(1);
+});
+
 test('a path that cannot be watched is said in the log, and the app runs', async () => {
   const script = box.write('app/app.js', 'setInterval(() => {}, 1000);');
   await box.call('start', { ...WATCHED, script, watch: ['/nowhere/at/all'] });

@@ -3,8 +3,11 @@
 //! **Invariant:** without a process that watches there is no thread, no descriptor and no timer. What cannot be watched is said in
 //! the log and changes nothing for the app.
 
+mod change;
 pub(super) mod ignore;
 mod plan;
+mod trouble;
+mod watcher;
 mod worker;
 
 use std::collections::HashMap;

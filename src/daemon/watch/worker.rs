@@ -9,19 +9,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use globset::GlobSet;
-use notify::event::{Event, EventKind, ModifyKind};
-use notify::{Config, ErrorKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::event::{CreateKind, Event, EventKind, ModifyKind};
+use notify::{Config, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
-use super::ignore::{self, Ignore};
-use super::plan::{Plan, Root};
+use super::change::{Moment, is_change};
+use super::plan::Plan;
+use super::trouble::{is_gone, told};
+use super::watcher::Watcher;
 use crate::model::PmId;
-
-/// A change of a file's attributes is a change of its content when its time of change is as young as this (`touch`).
-const TOUCH_MAX: Duration = Duration::from_secs(5);
 
 /// What the thread has to say.
 #[derive(Debug)]
@@ -38,7 +36,8 @@ pub(super) struct Worker(std_mpsc::Sender<Order>);
 
 #[derive(Debug)]
 enum Order {
-    Set(PmId, Option<Box<Plan>>),
+    /// With the moment from which on changes count.
+    Set(PmId, Moment, Option<Box<Plan>>),
     Event(notify::Result<Event>),
     /// From a watcher of one process alone.
     Polled(PmId, notify::Result<Event>),
@@ -55,10 +54,12 @@ impl Worker {
         Ok(Self(orders))
     }
 
-    /// Watches for a process from now on, or no longer.
+    /// Watches for a process from now on, or no longer. What changes before the thread comes to it counts as well.
     pub(super) fn set(&self, id: PmId, plan: Option<Plan>) {
         // The thread ends only when told to.
-        let _sent = self.0.send(Order::Set(id, plan.map(Box::new)));
+        let _sent = self
+            .0
+            .send(Order::Set(id, Moment::now(), plan.map(Box::new)));
     }
 }
 
@@ -75,14 +76,6 @@ struct State {
     /// By the real path of the folder.
     folders: HashMap<PathBuf, Vec<Interest>>,
     watchers: HashMap<PmId, Watcher>,
-}
-
-struct Watcher {
-    plan: Plan,
-    ignore: Ignore,
-    patterns: Vec<Option<GlobSet>>,
-    /// Only of those who poll.
-    poll: Option<PollWatcher>,
 }
 
 /// Why a folder is watched.
@@ -111,10 +104,10 @@ impl State {
     fn serve(mut self, orders: &std_mpsc::Receiver<Order>) {
         while let Ok(order) = orders.recv() {
             match order {
-                Order::Set(id, plan) => {
+                Order::Set(id, since, plan) => {
                     self.unset(id);
                     if let Some(plan) = plan {
-                        self.set(id, &plan);
+                        self.set(id, since, &plan);
                     }
                 }
                 Order::Event(Ok(event)) => self.happened(&event),
@@ -144,23 +137,22 @@ impl State {
         }
     }
 
-    fn set(&mut self, id: PmId, plan: &Plan) {
-        let pattern = |root: &Root| root.pattern.as_deref().map(ignore::only);
-        let watcher = Watcher {
-            ignore: plan.ignore(),
-            patterns: plan.roots.iter().map(pattern).collect(),
-            poll: None,
-            plan: plan.clone(),
-        };
-        self.watchers.insert(id, watcher);
+    fn set(&mut self, id: PmId, since: Moment, plan: &Plan) {
+        self.watchers.insert(id, Watcher::new(plan, since));
         let done = match plan.poll {
-            Some(interval) => self.poll(id, plan, interval),
+            Some(interval) => self.poll(id, since, plan, interval),
             None => self.begin(id, plan),
         };
         if let Err(trouble) = done {
             // All or nothing: half a watch would look like one.
             self.unset(id);
             self.report(Report::Trouble(id, trouble));
+            return;
+        }
+        // Said only now: the same change may wait in the queue as an event, and both are to be one burst.
+        let missed = self.watchers.get_mut(&id).and_then(Watcher::end_look_back);
+        if let Some((root, path)) = missed {
+            self.say(id, root, &path);
         }
     }
 
@@ -175,16 +167,23 @@ impl State {
                 depth: 0,
             };
             if meta.is_ok_and(|meta| meta.is_dir()) {
+                self.look_back(&root.path, &interest);
                 self.walk(root.path.clone(), interest)?;
             } else {
                 // A file, or nothing yet: its folder tells when it comes.
-                self.look_for(&root.path, interest)?;
+                self.look_for(&root.path, &interest)?;
             }
         }
         Ok(())
     }
 
-    fn poll(&mut self, id: PmId, plan: &Plan, interval: Duration) -> Result<(), String> {
+    fn poll(
+        &mut self,
+        id: PmId,
+        since: Moment,
+        plan: &Plan,
+        interval: Duration,
+    ) -> Result<(), String> {
         let orders = self.orders.clone();
         let config = Config::default()
             .with_poll_interval(interval)
@@ -192,7 +191,17 @@ impl State {
         let heard = move |event| {
             let _sent = orders.send(Order::Polled(id, event));
         };
-        let mut poll = PollWatcher::new(heard, config).map_err(|error| told(&error, &plan.cwd))?;
+        let orders = self.orders.clone();
+        let seen = move |path: notify::Result<PathBuf>| {
+            if let Ok(path) = path
+                && since.has_passed_before(&path)
+            {
+                let event = Event::new(EventKind::Create(CreateKind::Any)).add_path(path);
+                let _sent = orders.send(Order::Polled(id, Ok(event)));
+            }
+        };
+        let poll = PollWatcher::with_initial_scan(heard, config, seen);
+        let mut poll = poll.map_err(|error| told(&error, &plan.cwd))?;
         for root in &plan.roots {
             let watched = poll.watch(&root.path, RecursiveMode::Recursive);
             watched.map_err(|error| told(&error, &root.path))?;
@@ -204,12 +213,22 @@ impl State {
     }
 
     /// One name in its folder.
-    fn look_for(&mut self, path: &Path, interest: Interest) -> Result<(), String> {
+    fn look_for(&mut self, path: &Path, interest: &Interest) -> Result<(), String> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(());
         };
         let only = Some(name.to_owned());
-        self.watch(folder, Interest { only, ..interest }).map(drop)
+        let is_new = self.watch(
+            folder,
+            Interest {
+                only,
+                ..interest.clone()
+            },
+        )?;
+        if is_new {
+            self.look_back(path, interest);
+        }
+        Ok(())
     }
 
     /// A folder and everything below it.
@@ -235,6 +254,7 @@ impl State {
                 if !self.is_wanted(&inner) {
                     continue;
                 }
+                self.look_back(&entry.path(), &inner);
                 if kind.is_dir() {
                     open.push((entry.path(), inner));
                 } else if kind.is_symlink() && self.follows_links(interest.id) {
@@ -244,7 +264,7 @@ impl State {
                     if target.is_dir() {
                         open.push((target, inner));
                     } else {
-                        self.look_for(&target, inner)?;
+                        self.look_for(&target, &inner)?;
                     }
                 }
             }
@@ -305,15 +325,15 @@ impl State {
 
     /// Whether a path is not ignored and not too deep.
     fn is_wanted(&self, interest: &Interest) -> bool {
-        let Some(watcher) = self.watchers.get(&interest.id) else {
-            return false;
-        };
-        // A file lies in a folder of its own depth.
-        let is_deep = watcher
-            .plan
-            .depth
-            .is_some_and(|depth| interest.depth > depth + 1);
-        !is_deep && !watcher.ignore.matches(&interest.known_as)
+        let watcher = self.watchers.get(&interest.id);
+        watcher.is_some_and(|it| it.wants(&interest.known_as, interest.depth))
+    }
+
+    /// Takes note of something that changed while its folder was not watched yet.
+    fn look_back(&mut self, path: &Path, interest: &Interest) {
+        if let Some(watcher) = self.watchers.get_mut(&interest.id) {
+            watcher.look_back(path, interest.root, &interest.known_as);
+        }
     }
 
     fn happened(&mut self, event: &Event) {
@@ -369,17 +389,14 @@ impl State {
     }
 
     fn say(&self, id: PmId, root: usize, path: &Path) {
-        let pattern = self
+        if self
             .watchers
             .get(&id)
-            .and_then(|watcher| watcher.patterns.get(root));
-        if let Some(Some(pattern)) = pattern
-            && !pattern.is_match(path)
+            .is_some_and(|watcher| watcher.means(root, path))
         {
-            return;
+            let path = path.to_string_lossy().into_owned();
+            self.report(Report::Changed(id, path.into()));
         }
-        let path = path.to_string_lossy().into_owned();
-        self.report(Report::Changed(id, path.into()));
     }
 
     /// What was a watched folder may come again under its name, as another one.
@@ -413,83 +430,5 @@ impl State {
     }
 }
 
-fn is_change(kind: EventKind, path: &Path) -> bool {
-    match kind {
-        EventKind::Modify(ModifyKind::Metadata(_)) => {
-            let changed = fs::metadata(path).and_then(|meta| meta.modified());
-            let age = changed.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
-            age.is_ok_and(|age| age < TOUCH_MAX)
-        }
-        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(_) => true,
-        EventKind::Any | EventKind::Access(_) | EventKind::Other => false,
-    }
-}
-
-fn is_gone(error: &notify::Error) -> bool {
-    match &error.kind {
-        ErrorKind::PathNotFound => true,
-        ErrorKind::Io(error) => matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-        ),
-        _ => false,
-    }
-}
-
-/// Why a path cannot be watched, and what helps.
-fn told(error: &notify::Error, path: &Path) -> String {
-    let path = path.display();
-    match &error.kind {
-        ErrorKind::MaxFilesWatch => format!(
-            "{path}: the limit of watched folders is reached (ENOSPC); raise fs.inotify.max_user_watches or ignore more with ignore_watch"
-        ),
-        ErrorKind::Io(cause) if cause.raw_os_error() == Some(nix::libc::EMFILE) => format!(
-            "{path}: the limit of watchers is reached (EMFILE); raise fs.inotify.max_user_instances"
-        ),
-        _ => format!("{path}: {error}"),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    // Protects: whoever reads the log learns what to do about the system's limits.
-    #[test]
-    fn a_limit_of_the_system_is_named_with_what_helps() {
-        let text = told(
-            &notify::Error::new(ErrorKind::MaxFilesWatch),
-            Path::new("/srv/app"),
-        );
-        assert!(
-            text.contains("/srv/app")
-                && text.contains("ENOSPC")
-                && text.contains("max_user_watches")
-        );
-    }
-
-    // Protects: one that cannot be watched wholly is not watched at all, and nobody else loses anything.
-    #[test]
-    fn what_cannot_be_watched_is_told_and_left() {
-        let (orders, _kept) = std_mpsc::channel();
-        let (reports, mut heard) = mpsc::channel(8);
-        let mut state = State::new(orders, reports);
-        let folder = tempfile::tempdir().unwrap();
-        let plan = |path: PathBuf| Plan {
-            cwd: folder.path().to_path_buf(),
-            roots: vec![Root {
-                path,
-                pattern: None,
-            }],
-            ..Plan::default()
-        };
-        state.set(PmId(0), &plan(folder.path().to_path_buf()));
-        assert_eq!(state.folders.len(), 1);
-        state.set(PmId(1), &plan("/nowhere/at/all".into()));
-        assert!(matches!(heard.try_recv(), Ok(Report::Trouble(PmId(1), _))));
-        assert_eq!(state.folders.len(), 1);
-        assert!(!state.watchers.contains_key(&PmId(1)));
-        state.unset(PmId(0));
-        assert!(state.folders.is_empty());
-    }
-}
+mod tests;
