@@ -3,7 +3,8 @@
 //! Each of these bugs was planted once and seen caught, within the first fifty histories: a second child for one id; a signal to a run that
 //! is not there; a caller never answered; a caller answered twice; a deadline that is past and not acted on; `online` said twice on the
 //! bus; a stop lost while a start is under way; a start that comes of a stop; a change that is not written down for the next daemon; a
-//! field of the state that is not written out; a start and a SIGKILL that are lost with the daemon.
+//! field of the state that is not written out; a start and a SIGKILL that are lost with the daemon. And within the first three hundred: an end
+//! that is told while the other half of a reload lives.
 //!
 //! `PM2_STEPS=20000000 cargo test -p pm2-simulator` goes on for longer; a failure names its seed and kind, `PM2_SEED=<seed>` begins
 //! with that history, and with `PM2_TRACE=1` says all that happens in it.

@@ -1,6 +1,6 @@
 //! What is always true: checked as effects are obeyed, and after each step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pm2_simulator::core::{Effect, Process};
 use pm2_simulator::model::{BusEvent, Pid, PmId, RunId, Status, Ticket};
@@ -26,12 +26,14 @@ impl World {
         assert_eq!(held, living, "a pid is held exactly when a child lives");
     }
 
-    /// Whether a process of this id is there or on its way. Not of one that is replaced: who asks for its end in the middle of that is
-    /// answered when the listed one is gone.
+    /// Whether a process of this id is there or on its way, both halves of a reload included. Not one that was given up: whoever
+    /// waited for its end then was told so.
     fn lives(&self, id: PmId) -> bool {
-        let runs = self.runs.values();
-        runs.filter(|run| !run.is_cluster)
-            .any(|run| run.id == id && run.stage != Stage::Ended)
+        let held: BTreeSet<RunId> = self.supervisor.runs().map(|(run, _)| run).collect();
+        let is_given_up = |run: &RunId, seen: &Run| seen.is_dying() && !held.contains(run);
+        let runs = self.runs.iter();
+        runs.filter(|(run, seen)| !is_given_up(run, seen))
+            .any(|(_, seen)| seen.id == id && seen.stage != Stage::Ended)
     }
 
     fn tell(&mut self, run: RunId, what: Told) {

@@ -55,6 +55,11 @@ pub enum State {
         /// What comes afterwards.
         then: Then,
     },
+    /// It has ended, and the other half of its reload has not. Whoever waits for its end waits for both.
+    Lingering {
+        /// What comes afterwards.
+        then: Then,
+    },
     /// It ended by itself and is started again later.
     Waiting {
         /// When.
@@ -107,6 +112,8 @@ pub(super) enum Event {
     Exited(Exit),
     /// After that: nothing lives of what was signalled with it.
     Drained,
+    /// The other half of its reload has ended, or cannot be ended, because of this.
+    Alone(Option<Failure>),
     /// Time passed.
     Timeout,
 }
@@ -118,7 +125,7 @@ impl State {
             Self::Stopped => Status::Stopped,
             Self::Spawning { .. } | Self::Launching { .. } => Status::Launching,
             Self::Online { .. } => Status::Online,
-            Self::Stopping { .. } => Status::Stopping,
+            Self::Stopping { .. } | Self::Lingering { .. } => Status::Stopping,
             Self::Waiting { .. } => Status::WaitingRestart,
             Self::Errored | Self::Stuck { .. } => Status::Errored,
         }
@@ -138,6 +145,7 @@ impl State {
             Self::Stopped
             | Self::Spawning { .. }
             | Self::Stopping { .. }
+            | Self::Lingering { .. }
             | Self::Waiting { .. }
             | Self::Errored => None,
         }
@@ -151,7 +159,7 @@ impl State {
             | Self::Online { run, .. }
             | Self::Stopping { run, .. }
             | Self::Stuck { run, .. } => Some(run),
-            Self::Stopped | Self::Waiting { .. } | Self::Errored => None,
+            Self::Stopped | Self::Lingering { .. } | Self::Waiting { .. } | Self::Errored => None,
         }
     }
 }
@@ -173,12 +181,15 @@ impl Process {
             (S::Stopping { pid, .. } | S::Stuck { pid, .. }, E::Start(claim)) => {
                 cx.fail(claim, Failure::PidExists(pid));
             }
+            (S::Lingering { then: Then::Forget }, E::Start(claim)) => {
+                cx.fail(claim, Failure::IdUnknown(self.id.into()));
+            }
 
             // Down. Whoever waits for it to come up is told at once; a wish to forget it outlives a stop.
             (S::Stopped | S::Errored | S::Waiting { .. }, E::Stop(claim)) => {
                 self.claim(cx, claim);
                 self.state = S::Stopped;
-                self.settle_down(cx);
+                self.come_down(cx, Then::Rest);
             }
             (S::Spawning { run, then }, E::Stop(claim)) => {
                 self.fail_up(cx);
@@ -197,10 +208,18 @@ impl Process {
                 let then = if then == Then::Forget { Then::Forget } else { Then::Rest };
                 self.state = S::Stopping { run, pid, until, is_killed, has_exited, then };
             }
+            (S::Lingering { then }, E::Stop(claim)) => {
+                self.fail_up(cx);
+                self.claim(cx, claim);
+                let then = if then == Then::Forget { Then::Forget } else { Then::Rest };
+                self.state = S::Lingering { then };
+            }
 
             // Up anew. What is being deleted is as good as gone. What waits to come up goes on waiting.
             (
-                S::Spawning { then: Some(Then::Forget), .. } | S::Stopping { then: Then::Forget, .. },
+                S::Spawning { then: Some(Then::Forget), .. }
+                | S::Stopping { then: Then::Forget, .. }
+                | S::Lingering { then: Then::Forget },
                 E::Restart(claim),
             ) => cx.fail(claim, Failure::IdUnknownToRestart),
             (S::Spawning { run, .. }, E::Restart(claim)) => {
@@ -215,11 +234,15 @@ impl Process {
                 self.claim(cx, claim);
                 self.state = S::Stopping { run, pid, until, is_killed, has_exited, then: Then::Start };
             }
+            (S::Lingering { .. }, E::Start(claim) | E::Restart(claim)) => {
+                self.claim(cx, claim);
+                self.state = S::Lingering { then: Then::Start };
+            }
 
             // Gone.
             (S::Stopped | S::Errored | S::Waiting { .. }, E::Delete(claim)) => {
                 self.claim(cx, claim);
-                self.forget(cx);
+                self.come_down(cx, Then::Forget);
             }
             (S::Spawning { run, .. }, E::Delete(claim)) => {
                 self.fail_up(cx);
@@ -241,6 +264,11 @@ impl Process {
                 self.fail_up(cx);
                 self.claim(cx, claim);
                 self.state = S::Stopping { run, pid, until, is_killed, has_exited, then: Then::Forget };
+            }
+            (S::Lingering { .. }, E::Delete(claim)) => {
+                self.fail_up(cx);
+                self.claim(cx, claim);
+                self.state = S::Lingering { then: Then::Forget };
             }
 
             // What became of a spawn. A stop that came meanwhile was kept, and is done now.
@@ -279,6 +307,15 @@ impl Process {
                 self.state = S::Stopping { run, pid, until, is_killed, has_exited: true, then };
             }
             (S::Stopping { pid, has_exited: true, then, .. }, E::Drained) => self.stopped(cx, pid, then),
+            (S::Lingering { then }, E::Alone(survivor)) => self.linger_no_more(cx, then, survivor),
+            (S::Spawning { run, then: Some(then) }, E::Alone(Some(failure))) => {
+                let then = self.fail_end(cx, then, &failure);
+                self.state = S::Spawning { run, then: Some(then) };
+            }
+            (S::Stopping { run, pid, until, is_killed, has_exited, then }, E::Alone(Some(failure))) => {
+                let then = self.fail_end(cx, then, &failure);
+                self.state = S::Stopping { run, pid, until, is_killed, has_exited, then };
+            }
             (S::Stuck { .. }, E::Exited(exit)) => {
                 self.state = S::Errored;
                 self.ended_as_asked(cx, exit);
@@ -317,19 +354,23 @@ impl Process {
             (S::Online { since, .. }, E::Timeout) => self.forgive(cx, since),
 
             // A wake-up in vain.
-            (S::Stopped | S::Spawning { .. } | S::Errored | S::Stuck { .. }, E::Timeout)
+            (S::Stopped | S::Spawning { .. } | S::Lingering { .. } | S::Errored | S::Stuck { .. }, E::Timeout)
             // An application may say `ready` whenever it likes.
-            | (S::Stopped | S::Spawning { .. } | S::Online { .. } | S::Stopping { .. } | S::Waiting { .. } | S::Errored
-                | S::Stuck { .. }, E::Ready)
+            | (S::Stopped | S::Spawning { .. } | S::Online { .. } | S::Stopping { .. } | S::Lingering { .. } | S::Waiting { .. }
+                | S::Errored | S::Stuck { .. }, E::Ready)
             | (S::Stopped | S::Spawning { .. } | S::Launching { .. } | S::Online { .. } | S::Stopping { has_exited: true, .. }
-                | S::Waiting { .. } | S::Errored | S::Stuck { .. }, E::Finished | E::Silent)
+                | S::Lingering { .. } | S::Waiting { .. } | S::Errored | S::Stuck { .. }, E::Finished | E::Silent)
             // Of a run that ended by itself, nobody waits for what it left behind.
             | (S::Stopped | S::Spawning { .. } | S::Launching { .. } | S::Online { .. } | S::Stopping { .. }
-                | S::Waiting { .. } | S::Errored | S::Stuck { .. }, E::Drained)
+                | S::Lingering { .. } | S::Waiting { .. } | S::Errored | S::Stuck { .. }, E::Drained)
+            // The end of the other half is of interest to nobody who does not wait for it.
+            | (S::Stopped | S::Spawning { .. } | S::Launching { .. } | S::Online { .. } | S::Stopping { .. }
+                | S::Waiting { .. } | S::Errored | S::Stuck { .. }, E::Alone(_))
             // Reports the daemon promises not to make (see `Input`). Nothing follows from them.
-            | (S::Stopped | S::Launching { .. } | S::Online { .. } | S::Stopping { .. } | S::Waiting { .. } | S::Errored
-                | S::Stuck { .. }, E::Spawned(_) | E::SpawnFailed(_))
-            | (S::Stopped | S::Spawning { .. } | S::Stopping { .. } | S::Waiting { .. } | S::Errored, E::Exited(_)) => {}
+            | (S::Stopped | S::Launching { .. } | S::Online { .. } | S::Stopping { .. } | S::Lingering { .. } | S::Waiting { .. }
+                | S::Errored | S::Stuck { .. }, E::Spawned(_) | E::SpawnFailed(_))
+            | (S::Stopped | S::Spawning { .. } | S::Stopping { .. } | S::Lingering { .. } | S::Waiting { .. } | S::Errored,
+                E::Exited(_)) => {}
         }
     }
 
@@ -340,7 +381,11 @@ impl Process {
             | State::Stopping { until: at, .. }
             | State::Waiting { until: at } => Some(at),
             State::Online { since, .. } => self.is_backed_off().then(|| since + backoff_reset),
-            State::Stopped | State::Spawning { .. } | State::Errored | State::Stuck { .. } => None,
+            State::Stopped
+            | State::Spawning { .. }
+            | State::Lingering { .. }
+            | State::Errored
+            | State::Stuck { .. } => None,
         }
     }
 }

@@ -86,6 +86,10 @@ pub(super) enum Goal {
 }
 
 /// What a step may use, and where it puts what follows.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and none follows from another"
+)]
 pub(super) struct Step<'s> {
     pub(super) now: Now,
     pub(super) config: &'s SupervisorConfig,
@@ -95,6 +99,8 @@ pub(super) struct Step<'s> {
     pub(super) primary: &'s mut Primary,
     /// Others of the same application in cluster mode are up. Only said when it matters.
     pub(super) has_siblings: bool,
+    /// The other half of its reload has not ended.
+    pub(super) has_other: bool,
     pub(super) out: &'s mut Vec<Effect>,
     /// Batches whose present instance is concluded.
     pub(super) concluded: Vec<(u64, Result<JsonText, Failure>)>,
@@ -370,12 +376,6 @@ impl Process {
         self.fail_claims(cx, |goal| matches!(goal, Goal::Up { .. }), &failure);
     }
 
-    pub(super) fn settle_down(&mut self, cx: &mut Step<'_>) {
-        for claim in self.take_claims(|goal| goal == Goal::Down) {
-            self.answer_formatted(cx, claim);
-        }
-    }
-
     /// There is no process, and none follows.
     pub(super) fn spawn_failed(&mut self, cx: &mut Step<'_>, then: Option<Then>, reason: &str) {
         let failure = Failure::NotSpawned {
@@ -399,26 +399,14 @@ impl Process {
         };
         self.announce(cx, "exit", false);
         self.fail_claims(cx, |goal| matches!(goal, Goal::Up { .. }), &failure);
-        self.settle_down(cx);
-        if then == Some(Then::Forget) {
-            self.forget(cx);
+        match then {
+            Some(then @ (Then::Rest | Then::Forget)) => self.come_down(cx, then),
+            // Whoever wanted it down before it was wanted up may have to wait, and this failure has been told by then.
+            None | Some(Then::Start) if cx.has_other && self.is_end_waited_for() => {
+                self.state = State::Lingering { then: Then::Rest };
+            }
+            None | Some(Then::Start) => self.settle_down(cx),
         }
-    }
-
-    /// The end of the process.
-    pub(super) fn forget(&mut self, cx: &mut Step<'_>) {
-        self.state = State::Stopped;
-        self.announce(cx, "delete", true);
-        for claim in self.take_claims(|goal| matches!(goal, Goal::Down | Goal::Gone)) {
-            self.answer_formatted(cx, claim);
-        }
-        debug_assert!(
-            self.claims.is_empty(),
-            "whoever waited for it to be up was told when the delete came"
-        );
-        self.end_schedule(cx);
-        cx.out.push(Effect::Forget { id: self.id });
-        cx.is_forgotten = true;
     }
 
     pub(super) fn write_pid_file(&self, cx: &mut Step<'_>, pid: Pid) {
@@ -490,7 +478,7 @@ impl Process {
         }
     }
 
-    fn take_claims(&mut self, which: impl Fn(Goal) -> bool) -> Vec<Claim> {
+    pub(super) fn take_claims(&mut self, which: impl Fn(Goal) -> bool) -> Vec<Claim> {
         let (taken, left) = std::mem::take(&mut self.claims)
             .into_iter()
             .partition(|claim| which(claim.goal));

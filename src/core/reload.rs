@@ -168,7 +168,7 @@ impl Supervisor {
             }
             (Phase::Leaving | Phase::Ending { .. }, event) => {
                 self.with_step(now, out, |cx| reload.other.step(cx, event));
-                self.conclude_reload(id, reload, out);
+                self.conclude_reload(now, id, reload, out);
             }
         }
     }
@@ -259,7 +259,7 @@ impl Supervisor {
             ticket,
             by_message,
         };
-        self.conclude_reload(id, reload, out);
+        self.conclude_reload(now, id, reload, out);
     }
 
     /// The listed one ended by itself while its successor is on its way: that one is the listed one now. False if there is none.
@@ -313,7 +313,7 @@ impl Supervisor {
             }
             Phase::Leaving => {
                 self.with_step(now, out, |cx| reload.other.step(cx, Event::Finished));
-                self.conclude_reload(id, reload, out);
+                self.conclude_reload(now, id, reload, out);
             }
             Phase::Ending { .. } => {
                 self.rest.reloads.insert(id, reload);
@@ -336,13 +336,17 @@ impl Supervisor {
             run: run.unwrap_or(RunId(u64::MAX)),
         };
         self.with_step(now, out, |cx| reload.other.step(cx, Event::Stop(None)));
-        self.conclude_reload(id, reload, out);
+        self.conclude_reload(now, id, reload, out);
     }
 
-    /// Answers if all is over, keeps the reload if not.
-    fn conclude_reload(&mut self, id: PmId, reload: Reload, out: &mut Vec<Effect>) {
+    /// Answers if all is over, keeps the reload if not. Whoever waits for the end of both halves is told after that.
+    fn conclude_reload(&mut self, now: Now, id: PmId, reload: Reload, out: &mut Vec<Effect>) {
         let is_over = match reload.other.state {
-            State::Stopped | State::Errored | State::Stuck { .. } | State::Waiting { .. } => true,
+            State::Stopped
+            | State::Lingering { .. }
+            | State::Errored
+            | State::Stuck { .. }
+            | State::Waiting { .. } => true,
             State::Spawning { .. }
             | State::Launching { .. }
             | State::Online { .. }
@@ -352,6 +356,7 @@ impl Supervisor {
             self.rest.reloads.insert(id, reload);
             return;
         }
+        let survivor = reload.other.survivor();
         let result = match reload.phase {
             Phase::Rising { .. } | Phase::Leaving => Ok(reload.other.view().formatted(None)),
             Phase::Ending { reason, run } => Err(Failure::NotReplaced {
@@ -365,6 +370,10 @@ impl Supervisor {
             ticket: reload.ticket,
             result,
         });
+        let is_lingering = |listed: &Process| matches!(listed.state, State::Lingering { .. });
+        if survivor.is_some() || self.fleet.get(id).is_some_and(is_lingering) {
+            self.step(now, id, Event::Alone(survivor), out);
+        }
     }
 
     /// When the next reload is due.
@@ -408,7 +417,7 @@ impl Supervisor {
                 }
                 Phase::Leaving | Phase::Ending { .. } => {
                     self.with_step(now, out, |cx| reload.other.step(cx, Event::Timeout));
-                    self.conclude_reload(id, reload, out);
+                    self.conclude_reload(now, id, reload, out);
                 }
             }
         }

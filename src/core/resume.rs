@@ -154,6 +154,7 @@ impl Supervisor {
             | State::Spawning { .. }
             | State::Launching { .. }
             | State::Online { .. }
+            | State::Lingering { .. }
             | State::Waiting { .. }
             | State::Errored
             | State::Stuck { .. } => {}
@@ -252,6 +253,7 @@ impl super::Process {
             | State::Spawning { .. }
             | State::Launching { .. }
             | State::Online { .. }
+            | State::Lingering { .. }
             | State::Waiting { .. }
             | State::Errored
             | State::Stuck { .. } => None,

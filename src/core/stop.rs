@@ -178,6 +178,15 @@ impl Process {
         cx.log(format!("pid={pid} msg={what}"));
         self.state = State::Stopped;
         self.announce(cx, "exit", false);
+        self.come_down(cx, then);
+    }
+
+    /// It is down, and what was wanted after it follows: at once, or when the other half of its reload is down too.
+    pub(super) fn come_down(&mut self, cx: &mut Step<'_>, then: Then) {
+        if cx.has_other && (then != Then::Start || self.is_end_waited_for()) {
+            self.state = State::Lingering { then };
+            return;
+        }
         self.settle_down(cx);
         match then {
             Then::Rest => {}
@@ -194,6 +203,68 @@ impl Process {
             }
             Then::Forget => self.forget(cx),
         }
+    }
+
+    /// The other half of its reload is down, or survives everything. Then the record stays, as for one that does so itself.
+    pub(super) fn linger_no_more(
+        &mut self,
+        cx: &mut Step<'_>,
+        then: Then,
+        survivor: Option<Failure>,
+    ) {
+        self.state = State::Stopped;
+        let Some(failure) = survivor else {
+            return self.come_down(cx, then);
+        };
+        let then = self.fail_end(cx, then, &failure);
+        self.come_down(cx, then);
+    }
+
+    /// Those who wait for its end wait in vain, and it is not forgotten. What was wanted afterwards otherwise, follows.
+    pub(super) fn fail_end(&mut self, cx: &mut Step<'_>, then: Then, failure: &Failure) -> Then {
+        self.fail_claims(cx, |goal| matches!(goal, Goal::Down | Goal::Gone), failure);
+        match then {
+            Then::Start => Then::Start,
+            Then::Rest | Then::Forget => Then::Rest,
+        }
+    }
+
+    /// Why it is still there though everything was done, if it is.
+    pub(super) fn survivor(&self) -> Option<Failure> {
+        if let State::Stuck { pid, .. } = self.state {
+            return Some(Failure::NotKilled(pid));
+        }
+        (self.state == State::Errored).then(|| Failure::TreeNotKilled {
+            name: self.name().to_owned(),
+            id: self.id,
+        })
+    }
+
+    /// Whether somebody is to be told that it is down.
+    pub(super) fn is_end_waited_for(&self) -> bool {
+        self.claims.iter().any(|claim| claim.goal == Goal::Down)
+    }
+
+    pub(super) fn settle_down(&mut self, cx: &mut Step<'_>) {
+        for claim in self.take_claims(|goal| goal == Goal::Down) {
+            self.answer_formatted(cx, claim);
+        }
+    }
+
+    /// The end of the process.
+    pub(super) fn forget(&mut self, cx: &mut Step<'_>) {
+        self.state = State::Stopped;
+        self.announce(cx, "delete", true);
+        for claim in self.take_claims(|goal| matches!(goal, Goal::Down | Goal::Gone)) {
+            self.answer_formatted(cx, claim);
+        }
+        debug_assert!(
+            self.claims.is_empty(),
+            "whoever waited for it to be up was told when the delete came"
+        );
+        self.end_schedule(cx);
+        cx.out.push(Effect::Forget { id: self.id });
+        cx.is_forgotten = true;
     }
 
     pub(super) fn stop_policy(&self, config: &SupervisorConfig) -> StopPolicy {

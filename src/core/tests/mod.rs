@@ -10,6 +10,7 @@ mod crashes;
 mod freezing;
 mod messages;
 mod prepare;
+mod reloads;
 mod schedule;
 mod starts;
 mod stops;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::cluster::Primary;
 use super::super::life::{Event, State, Then};
 use super::super::process::{Claim, Claimant, Goal, Process, Step};
-use super::super::{Now, SupervisorConfig};
+use super::super::{Failure, Now, SupervisorConfig};
 use super::world::{declaration, show};
 use crate::model::{Exit, Pid, PmId, Record, RunId, Ticket};
 
@@ -22,6 +22,7 @@ fn states() -> Vec<(&'static str, State)> {
     let ready_by = PAST;
     let launching = State::Launching { run, pid, ready_by };
     let since = PAST;
+    let lingering = |then| State::Lingering { then };
     let online = State::Online { run, pid, since };
     vec![
         ("Stopped", State::Stopped),
@@ -51,6 +52,9 @@ fn states() -> Vec<(&'static str, State)> {
             stopping(false, true, Then::Forget),
         ),
         ("Stopping, exited, killed", stopping(true, true, Then::Rest)),
+        ("Lingering, then Rest", lingering(Then::Rest)),
+        ("Lingering, then Start", lingering(Then::Start)),
+        ("Lingering, then Forget", lingering(Then::Forget)),
         ("Waiting", State::Waiting { until }),
         ("Errored", State::Errored),
         ("Stuck", State::Stuck { run, pid }),
@@ -86,6 +90,11 @@ fn events() -> Vec<(&'static str, Event)> {
         ("Silent", Event::Silent),
         ("Exited", Event::Exited(Exit::Code(1))),
         ("Drained", Event::Drained),
+        ("Alone", Event::Alone(None)),
+        (
+            "Alone, survived",
+            Event::Alone(Some(Failure::NotKilled(PID))),
+        ),
         ("Timeout", Event::Timeout),
     ]
 }
@@ -107,6 +116,7 @@ fn row(name: &str, state: State, event: Event) -> String {
         next_run: &mut next_run,
         primary: &mut primary,
         has_siblings: false,
+        has_other: false,
         out: &mut out,
         concluded: Vec::new(),
         is_forgotten: false,

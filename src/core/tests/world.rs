@@ -111,6 +111,7 @@ impl World {
                 let run = self.run_of(rest);
                 self.input(Input::Drained { run })
             }
+            "online" => self.worker_online(rest),
             "says" => {
                 let (id, message) = rest.split_once(' ').unwrap();
                 let (run, message) = (self.run_of(id), AppMessage::parse(message).unwrap());
@@ -160,6 +161,13 @@ impl World {
         }
     }
 
+    /// What Node says first in a worker.
+    fn worker_online(&mut self, id: &str) -> Vec<String> {
+        let line = r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#.to_owned();
+        let (run, line) = (self.run_of(id), JsonText::from_valid(line));
+        self.input(Input::Internal { run, line })
+    }
+
     pub(super) fn call(&mut self, call: Call) -> Vec<String> {
         self.ticket += 1;
         self.input(Input::Call {
@@ -178,7 +186,11 @@ impl World {
         effects.iter().map(show).collect()
     }
 
+    /// The run of what is listed under this id, or after a `#` the number of any.
     fn run_of(&self, id: &str) -> RunId {
+        if let Some(run) = id.strip_prefix('#') {
+            return RunId(run.parse().unwrap());
+        }
         self.supervisor
             .get(PmId(id.parse().unwrap()))
             .unwrap()
