@@ -4,10 +4,9 @@ const path = require('node:path');
 const { checkOptions, declared, idOrName, requireSignal, startOptions, whatToOperate, whatToStart } = require('./arguments.js');
 const { Client } = require('./client.js');
 const constants = require('./constants.js');
-const { acceptEarlyCallbacks } = require('./early.js');
 const { Further } = require('./further.js');
 const { defaultHome, removeHome } = require('./paths.js');
-const { badArgument, settle } = require('./settle.js');
+const { acceptEarlyCallbacks, badArgument, settle } = require('./settle.js');
 
 /** How long the processes that a `trigger` reached may take to answer, in ms. */
 const REPLY_MAX = 30_000;
