@@ -160,6 +160,30 @@ fn an_app_that_died_while_there_was_no_daemon_is_restarted_and_counted() {
     assert_eq!(daemon.processes().len(), 3, "keeper, daemon and one app");
 }
 
+// Protects: who ends the keeper while its daemon has just crashed has the list saved and the apps stopped in their way.
+#[test]
+fn a_keeper_told_to_end_while_there_is_no_daemon_saves_the_list_and_stops_the_apps_in_their_way() {
+    let daemon = Daemon::start();
+    let mut client = daemon.client();
+    let script = "process.on('SIGINT', () => { console.log('goodbye'); process.exit(); }); setInterval(() => {}, 1000); console.log('up');";
+    daemon.start_node(&mut client, "polite", script, &json!({}));
+    wait_for("its line", || {
+        (daemon.out_log("polite") == "up\n").then_some(())
+    });
+    let keeper = daemon.keeper_pid().unwrap();
+    let log = || fs::read_to_string(daemon.path("pm2.log")).unwrap();
+    // It finds the end of its daemon and the signal at once.
+    stop(keeper);
+    daemon.kill_daemon();
+    signal(keeper, "TERM");
+    signal(keeper, "CONT");
+    wait_for("the keeper's end", || (!is_alive(keeper)).then_some(()));
+    assert_eq!(daemon.out_log("polite"), "up\ngoodbye\n");
+    let saved = fs::read_to_string(daemon.path("dump.pm2")).unwrap();
+    assert!(saved.contains("\"name\":\"polite\""), "{saved}");
+    assert!(log().contains("PM2 successfully stopped"), "{}", log());
+}
+
 // Protects: a stop that is under way goes on, with the time it had, and only one signal is sent.
 #[test]
 fn a_stop_under_way_is_completed_by_the_next_daemon() {

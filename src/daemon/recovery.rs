@@ -75,9 +75,11 @@ impl Hello {
                         hello.not_replaced = not_replaced;
                     }
                     Report::GiveEnd => {
-                        hello.early = reports;
+                        hello.early.append(&mut reports);
                         return Ok(hello);
                     }
+                    // We are here for that alone, or it was asked for meanwhile.
+                    Report::Shutdown => hello.early.push_back(News::Report(report)),
                     // Somebody died while we were being told of the others.
                     Report::Exited(ended) => {
                         hello.running.remove(&ended.run);
@@ -246,6 +248,7 @@ impl Pilot {
         for news in hello.early {
             self.hear_of_keeper(news);
         }
+        self.turn();
         Ok(())
     }
 

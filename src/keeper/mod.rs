@@ -154,8 +154,9 @@ impl Keeper {
             }
             self.wait(is_more)?;
             self.launched.manager.beat();
-            self.receive_signals();
-            self.watch_tie();
+            if let Some(code) = self.receive_signals().or_else(|| self.watch_tie()) {
+                return Ok(code);
+            }
             is_more = self.perform_requests();
             self.end_overdue();
             if let Some(code) = self.reap() {
@@ -193,7 +194,7 @@ impl Keeper {
         )
     }
 
-    fn receive_signals(&mut self) {
+    fn receive_signals(&mut self) -> Option<ExitCode> {
         while let Some(number) = self.signals.next() {
             match number {
                 libc::SIGUSR2 => {
@@ -202,15 +203,20 @@ impl Keeper {
                     }
                     self.report(Report::ReloadLogs);
                 }
-                libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => self.shut_down(),
+                libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => {
+                    if let Some(code) = self.shut_down() {
+                        return Some(code);
+                    }
+                }
                 // SIGCHLD only wakes us: several exits may have become one signal, so `reap` asks every turn.
                 _ => {}
             }
         }
+        None
     }
 
     /// In no-daemon mode, ends with the process that started us.
-    fn watch_tie(&mut self) {
+    fn watch_tie(&mut self) -> Option<ExitCode> {
         if self
             .launched
             .tie
@@ -218,15 +224,22 @@ impl Keeper {
             .is_some_and(|tie| process::is_hung_up(tie.as_fd()))
         {
             self.launched.tie = None;
-            self.shut_down();
+            return self.shut_down();
         }
+        None
     }
 
-    fn shut_down(&mut self) {
+    /// Has the daemon end everything. If there is none at the moment, the next one comes at once and is told first thing.
+    fn shut_down(&mut self) -> Option<ExitCode> {
+        // One that has gone already cannot be told.
+        if let Some(code) = self.reap() {
+            return Some(code);
+        }
         if self.ending == Ending::No {
             self.ending = Ending::Asked;
         }
         self.report(Report::Shutdown);
+        None
     }
 
     /// Tells the daemon, if there is one. What must not be lost when there is none is kept by the caller.
@@ -241,11 +254,9 @@ impl Keeper {
         let Daemon::Due(at) = &self.daemon else {
             return false;
         };
-        // Nobody is going to serve, so nobody is started: `daemon_ended` finds the rest.
-        if self.ending != Ending::No {
-            return true;
-        }
-        if *at > Instant::now() {
+        // Told to end while there is none: one more comes at once, to save the list and to stop everything as it is to be.
+        let is_last = self.ending != Ending::No;
+        if !is_last && *at > Instant::now() {
             return false;
         }
         match serving::start(&self.launched, &self.program, self.open_files) {
@@ -257,6 +268,9 @@ impl Keeper {
                     running: self.children.list(),
                     not_replaced: self.not_replaced.clone(),
                 });
+                if is_last {
+                    up.report(Report::Shutdown);
+                }
                 self.daemon = Daemon::Up(Box::new(up));
                 false
             }

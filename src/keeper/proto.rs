@@ -17,7 +17,8 @@
 //!    knows the keeper to hold, so requests whose effect it could not know of are acknowledged: a spawn by its witness, a
 //!    signal by [`Report::Signalled`].
 //! 6. After [`Report::Shutdown`], or whenever it wants to end, the daemon stops its applications, sends [`Request::Quit`]
-//!    and exits. Exiting without `Quit` is a crash: the keeper starts another daemon.
+//!    and exits. Exiting without `Quit` is a crash: the keeper starts another daemon, but not after `Shutdown`. If there is no
+//!    daemon when it is time for that, one is started which finds `Shutdown` right behind `Hello`.
 //!
 //! Run numbers are the daemon's. They must not repeat within the keeper's life: start above those in `Hello`.
 

@@ -20,6 +20,7 @@ crate::tests![
     a_daemon_that_babbles_is_replaced,
     a_replacement_that_fails_gives_way_to_the_old_executable_and_no_application_ends,
     a_daemon_that_dies_while_it_shuts_down_is_not_followed_by_another,
+    without_a_daemon_one_more_is_started_to_end_everything,
     the_keeper_stays_alone_on_its_home_until_its_daemon_has_gone,
 ];
 
@@ -311,6 +312,42 @@ fn a_daemon_that_dies_while_it_shuts_down_is_not_followed_by_another() {
     daemon.crash();
     assert!(exit_of(greeting.keeper).success());
     assert!(!stage.home().join("pm2.pid").exists());
+}
+
+fn without_a_daemon_one_more_is_started_to_end_everything() {
+    // Protects: who ends the keeper while its daemon crashes in a loop has the list saved and the apps stopped in their way.
+    for crashes_again in [false, true] {
+        let stage = Stage::start();
+        let (mut daemon, greeting) = stage.ready_puppet();
+        let app = daemon.spawn(1, shell("exec sleep 1000"), vec![]);
+        std::fs::write(stage.home().join("fail"), "").unwrap();
+        daemon.crash();
+        wait_for("a long pause", || {
+            stage.log().contains("another daemon starts in 1600 ms")
+        });
+        std::fs::remove_file(stage.home().join("fail")).unwrap();
+        signal::send(greeting.keeper, 15).unwrap();
+        let mut last = stage.puppet();
+        let Report::Hello { running, .. } = last.next() else {
+            panic!("the first report is not Hello")
+        };
+        assert_eq!((running[0].run, running[0].pid), (1, app));
+        assert!(matches!(last.next(), Report::Shutdown));
+        assert!(matches!(last.next(), Report::GiveEnd));
+        if crashes_again {
+            last.crash();
+            assert!(exit_of(greeting.keeper).success());
+            assert!(!stage.home().join("pm2.pid").exists());
+        } else {
+            last.send(Request::Ready);
+            last.send(Request::Signal { run: 1, signal: 15 });
+            let Report::Exited(ended) = last.next() else {
+                panic!("no exit")
+            };
+            assert_eq!(ended.status.unwrap().signal(), Some(15), "and not by 9");
+            stage.end(last, greeting.keeper);
+        }
+    }
 }
 
 fn the_keeper_stays_alone_on_its_home_until_its_daemon_has_gone() {
