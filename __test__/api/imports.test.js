@@ -122,6 +122,8 @@ test('the Client class can be made by itself, and the log functions print the en
 test('log lines can be followed by a program as text and as JSON', async () => {
   const script = box.write('talk.js', 'setInterval(() => console.log("hi"), 50)');
   await box.call('start', { script, name: 'talk' });
+  // Otherwise there may be no last line yet.
+  await until(() => box.log('talk-out.log') !== '');
   const library = JSON.stringify(packageFolder);
   const follow = (work) => spawned(box.write(`follow-${work.length}.js`, `const pm2 = require(${library}); ${work}`));
   const text = follow(`require(${library} + '/lib/API/Log').stream(pm2.Client, 'talk', false, false, 'out');`);

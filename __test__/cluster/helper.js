@@ -66,6 +66,20 @@ function freePort() {
   });
 }
 
+/** The first of so many ports in a row that were free a moment ago, and that no outgoing connection is given by itself. */
+async function freeRow(count) {
+  const isFree = (port) =>
+    new Promise((resolve) => {
+      const probe = net.createServer().on('error', () => resolve(false));
+      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
+    });
+  for (;;) {
+    const first = 10_000 + Math.floor(Math.random() * 20_000);
+    const row = await Promise.all(Array.from({ length: count }, (_, i) => isFree(first + i)));
+    if (row.every(Boolean)) return first;
+  }
+}
+
 /** The text of one answer, over a connection of its own. `where` is a port or a path of a socket. */
 function ask(where, path = '/', agent = false) {
   const target = typeof where === 'number' ? { host: '127.0.0.1', port: where } : { socketPath: where };
@@ -105,4 +119,4 @@ async function shares(where, requests, clients = 1) {
   return counts;
 }
 
-module.exports = { SERVER, APPS, LINES, RELOADS, freePort, ask, asks, served, shares };
+module.exports = { SERVER, APPS, LINES, RELOADS, freePort, freeRow, ask, asks, served, shares };

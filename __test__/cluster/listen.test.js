@@ -10,7 +10,7 @@ const net = require('node:net');
 const path = require('node:path');
 const tls = require('node:tls');
 const { sandbox, until, FIXTURES } = require('../api/helper.js');
-const { LINES, freePort } = require('./helper.js');
+const { LINES, freePort, freeRow } = require('./helper.js');
 
 const box = sandbox();
 
@@ -132,7 +132,7 @@ describe.each(LINES)('on Node %s', (line, interpreter) => {
   });
 
   testIt('every worker has an inspector of its own', async () => {
-    const port = await freePort();
+    const port = await freeRow(8);
     const script = box.write('app.js', 'setInterval(() => {}, 1000)');
     await box.start({ script, name: 'app', interpreter, instances: 2, exec_mode: 'cluster', node_args: [`--inspect=127.0.0.1:${port}`] });
     const ports = () => [0, 1].map((id) => Number(/listening on ws:..127.0.0.1:(\d+)/.exec(box.log(`app-error-${id}.log`))?.[1]));
