@@ -70,7 +70,11 @@ async function load(port, { keepAlive, clients = CLIENTS, ms = LOAD_MS }) {
     connection?.close();
   };
   await Promise.all(Array.from({ length: clients }, client));
-  return { perSecond: times.length / (ms / 1000), requests: times.length, slowest: times.reduce((slowest, time) => Math.max(slowest, time), 0) };
+  return {
+    perSecond: times.length / (ms / 1000),
+    requests: times.length,
+    slowest: times.reduce((slowest, time) => Math.max(slowest, time), 0),
+  };
 }
 
 /** CPU time of these processes so far, in µs. */
