@@ -3,35 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::helper::{Client, Daemon, is_alive, signal, wait_for};
-use super::recovery::stop as halt;
+use super::recovery::{Dice, stop as halt};
 
 /// How often the keeper is killed where that is the whole test.
 const KILLS: u32 = 20;
-
-/// A small generator of numbers, so that a failure can be seen again.
-pub(super) struct Dice(pub(super) u64);
-
-impl Dice {
-    pub(super) fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
-    }
-
-    /// Some microseconds pass.
-    pub(super) fn pause(&mut self, below_us: u64) {
-        std::thread::sleep(Duration::from_micros(self.roll(below_us)));
-    }
-}
 
 impl Daemon {
     /// Kills the keeper of the moment, and waits for the next one.

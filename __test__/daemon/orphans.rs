@@ -9,9 +9,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::heirs::{Dice, assert_settled};
+use super::heirs::assert_settled;
 use super::helper::{Daemon, is_alive, launch, signal, wait_for};
-use super::recovery::stop as halt;
+use super::recovery::{Dice, stop as halt};
 
 impl Daemon {
     /// Kills both, so that neither can do anything about the other.
