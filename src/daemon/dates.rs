@@ -1,9 +1,16 @@
 //! Dates before log lines, in the format language that pm2's users know (dayjs: `YYYY-MM-DD HH:mm:ss.SSS`).
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
+
+use crate::host::zone;
+
+/// How long the time zone counts that was read: somebody may choose another one while we run.
+const ZONE_FRESH_FOR: Duration = Duration::from_mins(5);
 
 /// Months and days as dayjs prints them; it knows only English without a plugin.
 const MONTHS: [&str; 12] = [
@@ -157,7 +164,7 @@ impl DateFormat {
         };
         let key = i64::try_from(key).unwrap_or(i64::MAX);
         if self.cached.as_ref().is_none_or(|(at, _)| *at != key) {
-            let text = self.render(&zoned(wall_ms, TimeZone::system()));
+            let text = self.render(&zoned(wall_ms, local_zone()));
             self.cached = Some((key, text));
         }
         self.cached.as_ref().map_or("", |(_, text)| text)
@@ -179,6 +186,20 @@ impl DateFormat {
 pub(crate) fn iso(wall_ms: u64) -> String {
     let at = zoned(wall_ms, TimeZone::UTC);
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// The time zone of this machine.
+pub(crate) fn local_zone() -> TimeZone {
+    static READ: Mutex<Option<(Instant, TimeZone)>> = Mutex::new(None);
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((at, zone)) = &*read
+        && at.elapsed() < ZONE_FRESH_FOR
+    {
+        return zone.clone();
+    }
+    let zone = zone::local();
+    *read = Some((Instant::now(), zone.clone()));
+    zone
 }
 
 fn zoned(wall_ms: u64, zone: TimeZone) -> Zoned {

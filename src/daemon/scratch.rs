@@ -123,6 +123,10 @@ impl Scratch {
     /// All is done with what was read.
     pub(crate) fn done(&mut self, length: usize) {
         let (note, data) = self.memory.bytes_mut().split_at_mut(NOTE_BYTES);
+        if note[PHASE] == IDLE {
+            // Nothing is in use, so it is zero already, and pages that were never written take no memory.
+            return;
+        }
         note[PHASE] = IDLE;
         data[..length].fill(0);
     }

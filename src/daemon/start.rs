@@ -8,11 +8,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use nix::unistd::{Gid, Uid, chown, geteuid};
 use tokio::sync::mpsc;
 
 use super::child::ChildReport;
+use super::dates::local_zone;
 use super::journal::Journal;
 use super::launch::Launcher;
 use super::link::Link;
@@ -166,7 +166,7 @@ pub(super) fn supervisor_config() -> SupervisorConfig {
 fn next_tick(pattern: &str, after_ms: u64) -> Result<Option<u64>, String> {
     let after = i64::try_from(after_ms).ok();
     let after = after.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    let after = after.unwrap_or_default().to_zoned(TimeZone::system());
+    let after = after.unwrap_or_default().to_zoned(local_zone());
     let next = cron::next(pattern, &after)?;
     Ok(next.and_then(|next| u64::try_from(next.timestamp().as_millisecond()).ok()))
 }

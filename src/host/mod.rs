@@ -27,6 +27,7 @@ pub mod spawn;
 pub mod tree;
 pub mod usage;
 pub mod world;
+pub mod zone;
 
 use std::io;
 use std::path::PathBuf;
