@@ -24,6 +24,15 @@ testOurs('every method of pm2 7.0.4 is there, with as many arguments', () => {
   for (const name of longer) expect(typeof prototype[name]).toBe('function');
 });
 
+// Protects: the list by which these methods are found before their file is loaded.
+testOurs('every method that is loaded late is a method of the API, with as many arguments', () => {
+  const { prototype } = require(packageFolder).custom;
+  const late = require(path.join(packageFolder, 'src/js/further.js')).Further.prototype;
+  const names = Object.getOwnPropertyNames(late).filter((name) => name !== 'constructor');
+  const shape = (object) => (name) => [name, object[name]?.name, object[name]?.length];
+  expect(names.map(shape(prototype))).toEqual(names.map(shape(late)));
+});
+
 testOurs('what is not there fails with the reason, by callback and by promise', async () => {
   for (const name of [
     'monit',

@@ -1,12 +1,28 @@
 'use strict';
 
 const path = require('node:path');
-const { checkOptions, declared, idOrName, requireSignal, startOptions, whatToOperate, whatToStart } = require('./arguments.js');
 const { Client } = require('./client.js');
 const constants = require('./constants.js');
-const { Further } = require('./further.js');
 const { defaultHome, removeHome } = require('./paths.js');
-const { acceptEarlyCallbacks, badArgument, settle } = require('./settle.js');
+const { acceptEarlyCallbacks, badArgument, callable, settle } = require('./settle.js');
+
+/** The checks of arguments, loaded with the first call that has any. */
+const given = () => require('./arguments.js');
+
+/** Methods that few programs call, after the number of their arguments. They are in `further.js`, which is loaded with the first of them. */
+const FURTHER = {
+  0: 'openDashboard',
+  1:
+    'launchModules report jlist slist exitCli monit dashboard boilerplate autoinstall deepUpdate unlink agentInfos killAgent ' +
+    '_handleAttributeUpdate',
+  2:
+    'uninstall package launchAll deleteModule generateModuleSample inspect pullAndReload pullAndRestart _pull _pullCommitId backward ' +
+    'forward generateSample logrotate speedList link clearSetup minimumSetup generateDockerfile',
+  3: 'install _startScript attach deploy pullCommitId publish profile dockerMode',
+  4: '_operate',
+  5: 'serve printLogs linkManagement',
+  6: 'streamLogs',
+};
 
 /** How long the processes that a `trigger` reached may take to answer, in ms. */
 const REPLY_MAX = 30_000;
@@ -94,7 +110,7 @@ class API {
   start(what, options, callback) {
     if (typeof options === 'function') return this.start(what, {}, options);
     return settle(callback, async () => {
-      const members = { what: await whatToStart(this, what), options: await startOptions(this, options) };
+      const members = { what: await given().whatToStart(this, what), options: await given().startOptions(this, options) };
       return this.Client.act('start', this.cwd, members);
     });
   }
@@ -122,7 +138,7 @@ class API {
   delete(target, via, callback) {
     if (via !== 'pipe') return operate(this, 'delete', target, via, callback);
     return settle(callback, async () => {
-      return this.Client.act('delete', this.cwd, { what: await declared(this, 'delete', target, via), options: {} });
+      return this.Client.act('delete', this.cwd, { what: await given().declared(this, 'delete', target, via), options: {} });
     });
   }
 
@@ -130,8 +146,8 @@ class API {
   _startJson(what, options, rpcMethod, via, callback) {
     if (typeof via === 'function') return this._startJson(what, options, rpcMethod, undefined, via);
     return settle(callback, async () => {
-      const apps = await declared(this, '_startJson', what, via);
-      return require('./byname.js').startDeclared(this, rpcMethod, apps, checkOptions('_startJson', options));
+      const apps = await given().declared(this, '_startJson', what, via);
+      return require('./byname.js').startDeclared(this, rpcMethod, apps, given().checkOptions('_startJson', options));
     });
   }
 
@@ -140,8 +156,8 @@ class API {
     if (typeof options === 'function') return this.actionFromJson(rpcMethod, what, {}, undefined, options);
     if (typeof via === 'function') return this.actionFromJson(rpcMethod, what, options, undefined, via);
     return settle(callback, async () => {
-      const apps = await declared(this, 'actionFromJson', what, via);
-      return require('./byname.js').actOnDeclared(this, rpcMethod, apps, checkOptions('actionFromJson', options));
+      const apps = await given().declared(this, 'actionFromJson', what, via);
+      return require('./byname.js').actOnDeclared(this, rpcMethod, apps, given().checkOptions('actionFromJson', options));
     });
   }
 
@@ -157,7 +173,7 @@ class API {
 
   /** `(target, [callback])`: counts of restarts back to 0. */
   reset(target, callback) {
-    return settle(callback, () => this.Client.act('reset', this.cwd, { what: idOrName('reset', target), options: {} }));
+    return settle(callback, () => this.Client.act('reset', this.cwd, { what: given().idOrName('reset', target), options: {} }));
   }
 
   /** `([options], callback)`: every process. */
@@ -168,12 +184,12 @@ class API {
 
   /** `(nameOrId, callback)`: the processes of that name or id, `[]` when there is none. */
   describe(nameOrId, callback) {
-    return settle(callback, () => this.Client.act('describe', this.cwd, { what: idOrName('describe', nameOrId), options: {} }));
+    return settle(callback, () => this.Client.act('describe', this.cwd, { what: given().idOrName('describe', nameOrId), options: {} }));
   }
 
   getProcessIdByName(name, callback) {
     return settle(callback, () => {
-      return this.Client.act('getProcessIdByName', this.cwd, { what: idOrName('getProcessIdByName', name, 'name'), options: {} });
+      return this.Client.act('getProcessIdByName', this.cwd, { what: given().idOrName('getProcessIdByName', name, 'name'), options: {} });
     });
   }
 
@@ -181,7 +197,7 @@ class API {
   getPID(name, callback) {
     if (typeof name === 'function') return this.getPID(undefined, name);
     return settle(callback, () => {
-      const target = name === undefined || name === null ? null : idOrName('getPID', name).target;
+      const target = name === undefined || name === null ? null : given().idOrName('getPID', name).target;
       return this.Client.act('getPID', this.cwd, { what: { target }, options: {} });
     });
   }
@@ -196,7 +212,7 @@ class API {
 
   /** `(id, [callback])`: the variables of a process. */
   env(id, callback) {
-    return settle(callback, () => require('./byname.js').variablesOf(this, idOrName('env', id, 'id').target));
+    return settle(callback, () => require('./byname.js').variablesOf(this, given().idOrName('env', id, 'id').target));
   }
 
   /** `([key], [callback])`: a value of the configuration store, or all of it. */
@@ -234,7 +250,7 @@ class API {
   /** `(method, {name}, [callback])`: calls a method of this API by its name. */
   remote(command, options, callback) {
     return settle(callback, () => {
-      const { name } = checkOptions('remote', options);
+      const { name } = given().checkOptions('remote', options);
       return require('./byname.js').callMethod(this, 'remote', command, name === undefined ? [] : [name]);
     });
   }
@@ -242,7 +258,7 @@ class API {
   /** `(method, {args}, [callback])`: the same with any arguments. */
   remoteV2(command, options, callback) {
     return settle(callback, () => {
-      const { args = [] } = checkOptions('remoteV2', options);
+      const { args = [] } = given().checkOptions('remoteV2', options);
       if (!Array.isArray(args)) throw badArgument('remoteV2', 'args', args, 'an array');
       return require('./byname.js').callMethod(this, 'remoteV2', command, args);
     });
@@ -290,7 +306,7 @@ class API {
   flush(nameOrId, callback) {
     if (typeof nameOrId === 'function') return this.flush(undefined, nameOrId);
     return settle(callback, () => {
-      const target = nameOrId === undefined || nameOrId === null ? null : idOrName('flush', nameOrId).target;
+      const target = nameOrId === undefined || nameOrId === null ? null : given().idOrName('flush', nameOrId).target;
       return this.Client.act('flush', this.cwd, { what: { target }, options: {} });
     });
   }
@@ -315,23 +331,23 @@ class API {
     if (typeof separator === 'function') return this.sendLineToStdin(id, line, undefined, separator);
     return settle(callback, () => {
       if (typeof line !== 'string') throw badArgument('sendLineToStdin', 'line', line, 'a string');
-      const { target } = idOrName('sendLineToStdin', id, 'id');
+      const { target } = given().idOrName('sendLineToStdin', id, 'id');
       return this.Client.call('sendLineToStdin', { pm_id: target, line: line + (separator ?? '\n') });
     });
   }
 
   sendSignalToProcessName(signal, name, callback) {
     return settle(callback, () => {
-      requireSignal('sendSignalToProcessName', signal);
-      const { target } = idOrName('sendSignalToProcessName', name, 'process');
+      given().requireSignal('sendSignalToProcessName', signal);
+      const { target } = given().idOrName('sendSignalToProcessName', name, 'process');
       return this.Client.call('sendSignalToProcessName', { signal, process_name: target });
     });
   }
 
   sendSignalToProcessId(signal, id, callback) {
     return settle(callback, () => {
-      requireSignal('sendSignalToProcessId', signal);
-      const { target } = idOrName('sendSignalToProcessId', id, 'process');
+      given().requireSignal('sendSignalToProcessId', signal);
+      const { target } = given().idOrName('sendSignalToProcessId', id, 'process');
       return this.Client.call('sendSignalToProcessId', { signal, process_id: target });
     });
   }
@@ -349,7 +365,7 @@ class API {
     if (typeof params === 'function') return this.trigger(target, action, undefined, params);
     return settle(callback, () => {
       if (typeof action !== 'string') throw badArgument('trigger', 'action', action, 'the name of an action');
-      const { target: which } = idOrName('trigger', target);
+      const { target: which } = given().idOrName('trigger', target);
       return collectReplies(this, which, action, params);
     });
   }
@@ -359,7 +375,7 @@ class API {
     return settle(callback, async () => {
       if (state !== 'monitor' && state !== 'unmonitor') throw badArgument('monitorState', 'state', state, '"monitor" or "unmonitor"');
       if (target === undefined) throw new Error('argument missing');
-      const which = idOrName('monitorState', target).target;
+      const which = given().idOrName('monitorState', target).target;
       const isId = which !== 'all' && !Number.isNaN(Number(which));
       const all = isId ? [{ pm_id: which }] : await this.Client.call('getMonitorData', {});
       for (const each of all) if (isId || which === 'all' || each.name === which) await this.Client.call(state, each.pm_id);
@@ -374,8 +390,8 @@ class API {
 function operate(api, action, target, options, callback) {
   if (typeof options === 'function') return operate(api, action, target, {}, options);
   return settle(callback, async () => {
-    const what = await whatToOperate(api, action, target);
-    return api.Client.act(action, api.cwd, { what, options: checkOptions(action, options) });
+    const what = await given().whatToOperate(api, action, target);
+    return api.Client.act(action, api.cwd, { what, options: given().checkOptions(action, options) });
   });
 }
 
@@ -467,8 +483,12 @@ function readConfiguration(file) {
 }
 
 // Ordinary properties of the prototype, because wrappers walk it.
-const { constructor: _own, ...further } = Object.getOwnPropertyDescriptors(Further.prototype);
-Object.defineProperties(API.prototype, further);
+for (const [length, names] of Object.entries(FURTHER)) {
+  for (const name of names.split(' ')) {
+    const work = (api, args) => require('./further.js').Further.prototype[name].apply(api, args);
+    Object.defineProperty(API.prototype, name, { configurable: true, writable: true, value: callable(name, Number(length), work) });
+  }
+}
 acceptEarlyCallbacks(API.prototype);
 
 module.exports = API;

@@ -1,7 +1,6 @@
 'use strict';
 
 const path = require('node:path');
-const { Bus } = require('./bus.js');
 const constants = require('./constants.js');
 const { Link } = require('./link.js');
 const { defaultHome } = require('./paths.js');
@@ -90,6 +89,7 @@ class Client {
 
   /** `(error, bus, socket)`; the promise gives the bus. */
   launchBus(callback) {
+    const { Bus } = require('./bus.js');
     const bus = new Bus(() => this.#link.unsubscribe(bus));
     const opened = async () => {
       await this.#link.subscribe(this.daemon_mode, bus);

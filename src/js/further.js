@@ -4,9 +4,9 @@
  * The methods of the API that few programs call. Each is a line here; its work is in a file of its own, which is loaded at the first call.
  */
 
-const { settle } = require('./settle.js');
+const { callable, settle } = require('./settle.js');
 
-/** Its methods become those of the API (see the end of `api.js`). Arguments and values are in `index.d.ts`. */
+/** Its methods become those of the API, which lists them (`FURTHER` in `api.js`). Arguments and values are in `index.d.ts`. */
 class Further {
   /** `([folder], [port], [options], [commander], [callback])`: hands out the files of a folder by HTTP, as an app. */
   serve(folder, port, options, commander, callback) {
@@ -207,17 +207,15 @@ for (const name of Object.keys(ABSENT)) {
   Object.defineProperty(Further.prototype, name, { configurable: true, writable: true, value: failing(name) });
 }
 
-/** A method that always fails, with the name and the number of arguments that callers may look at. */
+/** A method that always fails. */
 function failing(name) {
   const [args, reason] = ABSENT[name];
-  const method = (...given) => {
+  return callable(name, args === '' ? 0 : args.split(' ').length, (_, given) => {
     const callback = given.findLast((each) => typeof each === 'function');
     return settle(callback, () => {
       throw Object.assign(new Error(reason), { code: 'ERR_PM2_ABSENT' });
     });
-  };
-  const length = args === '' ? 0 : args.split(' ').length;
-  return Object.defineProperties(method, { name: { value: name, configurable: true }, length: { value: length, configurable: true } });
+  });
 }
 
 module.exports = { Further };

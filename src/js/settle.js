@@ -83,18 +83,25 @@ const REQUIRED = {
  */
 function acceptEarlyCallbacks(prototype) {
   for (const [name, count] of Object.entries(REQUIRED)) {
-    const descriptor = Object.getOwnPropertyDescriptor(prototype, name);
-    const method = descriptor.value;
-    const value = {
-      [name](...args) {
-        const at = args.findIndex((each) => typeof each === 'function');
-        if (at >= 0 && at < count) args.splice(at, 0, ...Array(count - at).fill(undefined));
-        return method.apply(this, args);
-      },
-    }[name];
-    Object.defineProperty(value, 'length', { configurable: true, value: method.length });
-    Object.defineProperty(prototype, name, { ...descriptor, value });
+    const method = prototype[name];
+    const work = (self, args) => {
+      const at = args.findIndex((each) => typeof each === 'function');
+      if (at >= 0 && at < count) args.splice(at, 0, ...Array(count - at).fill(undefined));
+      return method.apply(self, args);
+    };
+    Object.defineProperty(prototype, name, { configurable: true, writable: true, value: callable(name, method.length, work) });
   }
 }
 
-module.exports = { acceptEarlyCallbacks, settle, describe, badArgument };
+/** A method of this name and this number of arguments, which callers may look at; `work` gets `this` and all arguments. */
+function callable(name, length, work) {
+  const { method } = {
+    method(...args) {
+      return work(this, args);
+    },
+  };
+  Object.defineProperty(method, 'name', { configurable: true, value: name });
+  return Object.defineProperty(method, 'length', { configurable: true, value: length });
+}
+
+module.exports = { acceptEarlyCallbacks, callable, settle, describe, badArgument };
