@@ -9,7 +9,7 @@ use super::attributes::Change;
 use super::files::ReloadLock;
 use super::list::{Entry, Listing, elements, first, join};
 use super::payload::Payload;
-use super::target::{Modules, Selection, select};
+use super::target::{Selection, select};
 use super::{ActionError, Rpc, window};
 use crate::host::world::World;
 
@@ -86,12 +86,7 @@ pub(super) async fn on_target<R: Rpc>(
         None
     };
     let listing = Listing::fetch(rpc).await?;
-    let modules = if operation == Operation::Restart {
-        Modules::Included
-    } else {
-        Modules::Left
-    };
-    let selection = select(&listing, target, modules, &payload.around.cwd)?;
+    let selection = select(&listing, target, &payload.around.cwd)?;
     on_selection(rpc, payload, operation, &listing, &selection).await
 }
 

@@ -29,14 +29,14 @@ pub(super) async fn pids<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, A
     Ok(Value::from(meant.map(|entry| entry.pid).collect::<Vec<_>>()).to_string())
 }
 
-/// The ids of the processes of that name or script path, modules left out.
+/// The ids of the processes of that name or script path.
 pub(super) async fn ids<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, ActionError> {
     let target = payload.target()?;
     let listing = Listing::fetch(rpc).await?;
     let meant = listing
         .entries
         .iter()
-        .filter(|entry| !entry.is_module() && is_called(entry, target, &payload.around.cwd));
+        .filter(|entry| is_called(entry, target, &payload.around.cwd));
     Ok(Value::from(meant.map(|entry| entry.id).collect::<Vec<_>>()).to_string())
 }
 

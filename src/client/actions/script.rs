@@ -7,7 +7,7 @@ use super::files::{create_folders, write_declaration};
 use super::list::{Entry, Listing, elements, first, join};
 use super::operate::{Operation, on_selection};
 use super::payload::Payload;
-use super::target::{ALL, Modules, Selection, id_json, is_number, select};
+use super::target::{ALL, Selection, id_json, is_number, select};
 use super::{ActionError, Rpc};
 use crate::config::resolve::{self, Ecosystem, Form};
 use crate::config::{Object, paths, units};
@@ -105,7 +105,7 @@ fn running(
         return Ok(Some(selected_number(listing, payload, script)));
     }
     if is_word {
-        let selection = select(listing, script, Modules::Included, &payload.around.cwd);
+        let selection = select(listing, script, &payload.around.cwd);
         if script == ALL {
             return selection.map(Some);
         }
@@ -130,7 +130,7 @@ fn running(
         Some("stopped" | "stopping" | "errored")
     );
     if is_idle {
-        return select(listing, name, Modules::Included, &payload.around.cwd).map(Some);
+        return select(listing, name, &payload.around.cwd).map(Some);
     }
     if payload.is_on("force") {
         Ok(None)
@@ -141,7 +141,7 @@ fn running(
 
 /// A number is a name or a namespace first.
 fn selected_number(listing: &Listing, payload: &Payload, script: &str) -> Selection {
-    let found = select(listing, script, Modules::Included, &payload.around.cwd);
+    let found = select(listing, script, &payload.around.cwd);
     found.unwrap_or_else(|_| Selection {
         ids: vec![id_json(script)],
         name: None,

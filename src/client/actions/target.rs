@@ -18,24 +18,11 @@ pub(super) struct Selection {
     pub(super) name: Option<String>,
 }
 
-/// Are modules meant by their name?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Modules {
-    /// Yes: a restart gives them their configuration anew.
-    Included,
-    /// No: they are stopped and deleted by other means.
-    Left,
-}
-
 /// Finds the processes that `target` means. In this order: `all`, a pattern between slashes, a name or script path, a namespace, an id.
 ///
-/// An id is not looked up: the daemon says in its own words when there is none.
-pub(super) fn select(
-    listing: &Listing,
-    target: &str,
-    modules: Modules,
-    cwd: &str,
-) -> Result<Selection, ActionError> {
+/// Modules are left out of `all` alone: whoever names one means it. An id is not looked up: the daemon says in its own words when
+/// there is none.
+pub(super) fn select(listing: &Listing, target: &str, cwd: &str) -> Result<Selection, ActionError> {
     let ids_of = |passes: &dyn Fn(&Entry) -> bool| {
         let chosen = listing.entries.iter().filter(|entry| passes(entry));
         chosen.map(|entry| entry.id.to_string()).collect::<Vec<_>>()
@@ -56,16 +43,14 @@ pub(super) fn select(
             "process name not found",
         );
     }
-    let is_meant = |entry: &Entry| modules == Modules::Included || !entry.is_module();
-    let named = ids_of(&|entry| is_meant(entry) && is_called(entry, target, cwd));
+    let named = ids_of(&|entry| is_called(entry, target, cwd));
     if !named.is_empty() {
         return Ok(Selection {
             ids: named,
             name: Some(target.to_owned()),
         });
     }
-    let grouped =
-        ids_of(&|entry| is_meant(entry) && entry.record.namespace.as_deref() == Some(target));
+    let grouped = ids_of(&|entry| entry.record.namespace.as_deref() == Some(target));
     if !grouped.is_empty() || !is_number(target) {
         return some_or(
             grouped,

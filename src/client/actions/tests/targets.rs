@@ -302,7 +302,7 @@ fn one_reload_at_a_time_unless_forced() {
 }
 
 #[test]
-fn modules_are_left_out_of_all_and_stop() {
+fn modules_are_left_out_of_all_and_meant_by_their_name() {
     let scene = Scene::new();
     let fake = scene.fake();
     fake.processes.borrow_mut()[0]["pm2_env"]["pmx_module"] = json!(true);
@@ -312,6 +312,7 @@ fn modules_are_left_out_of_all_and_stop() {
             .map(|value| value.as_array().unwrap().len())
     };
     assert_eq!(count("restart", "all").unwrap(), 2);
-    assert_eq!(count("stop", "web").unwrap(), 1);
-    assert_eq!(count("restart", "web").unwrap(), 2);
+    for action in ["restart", "reload", "stop", "delete", "getProcessIdByName"] {
+        assert_eq!(count(action, "web").unwrap(), 2, "{action}");
+    }
 }
