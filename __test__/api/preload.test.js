@@ -107,25 +107,59 @@ testOurs.each(Object.entries(CASES))('%s', async (name, { script, sent = [], isC
   }
 });
 
-testOurs('the version of Node and an exception are sent without opening the channel', async () => {
+/** What a script says to the daemon, and prints, when it is run with the preload alone. */
+async function said(script) {
   const file = path.join(folder, 'script.js');
-  fs.writeFileSync(file, 'setTimeout(() => { throw new RangeError("boom"); }, 10)');
+  fs.writeFileSync(file, script);
   const child = spawn(process.execPath, ['--require', PRELOAD, file], {
-    env: { PM2_CHANNEL_FD: '3' },
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+    env: { PM2_CHANNEL_FD: '3', NODE_PATH: path.join(ROOT, 'node_modules') },
+    stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
   });
-  let received = '';
-  child.stdio[3].on('data', (data) => {
-    received += data;
-  });
+  const text = ['', ''];
+  for (const [i, stream] of [child.stdio[3], child.stdout].entries()) {
+    stream.on('data', (data) => {
+      text[i] += data;
+    });
+  }
   await new Promise((resolve) => child.on('close', resolve));
-  const [version, exception] = received
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line));
+  return { messages: text[0].trim().split('\n').map(JSON.parse), printed: text[1] };
+}
+
+testOurs('the version of Node and an exception are sent without opening the channel', async () => {
+  const { messages } = await said('setTimeout(() => { throw new RangeError("boom"); }, 10)');
+  const [version, exception] = messages;
   expect(version).toEqual({ node_version: process.versions.node });
   expect(exception).toMatchObject({
     type: 'process:exception',
     data: { name: 'RangeError', message: 'boom', stack: expect.stringContaining('script.js:1') },
   });
+});
+
+// Version 2 of @pm2/io, as modules such as pm2-server-monit bring it, in all that matters here.
+const VERSION_2 = `
+  const key = Symbol.for('@pm2/io');
+  if (Object.getOwnPropertySymbols(globalThis).includes(key)) throw new Error('there is one already');
+  class Library {
+    metricsFeature = { _started: false };
+    init(config = 'no configuration') { console.log('begun with', config); this.metricsFeature._started = true; }
+  }
+  globalThis[key] = Object.freeze(new Library());
+  const io = globalThis[key];`;
+
+testOurs('a library of version 2 that the script loads is begun, once and after the script', async () => {
+  const { printed } = await said(`${VERSION_2} console.log('script ends');`);
+  expect(printed).toBe('script ends\nbegun with no configuration\n');
+  const { printed: own } = await said(`${VERSION_2} io.init('its own');`);
+  expect(own).toBe('begun with its own\n');
+});
+
+testOurs('an error that a library of the script tells of is told once', async () => {
+  const named = ({ messages }) => messages.filter(({ type }) => type === 'process:exception').map(({ data }) => data.message);
+  const load = 'require("@pm2/io");';
+  const failing = 'setTimeout(() => { throw new Error("thrown"); }, 10)';
+  expect(named(await said(`${load} ${failing}`))).toEqual(['thrown']);
+  const refusing = 'Promise.reject(new Error("refused")); setTimeout(() => process.exit(), 200)';
+  expect(named(await said(`${load} ${refusing}`))).toEqual(['refused']);
+  // One that does not listen leaves it to us.
+  expect(named(await said(`${VERSION_2} ${failing}`))).toEqual(['thrown']);
 });

@@ -35,6 +35,9 @@ const SIGNAL_MAX_MS = 1000;
 /** How long an idle connection stays open while its server closes: a request on its way to it must not meet a closed door. */
 const IDLE_GRACE_MS = 500;
 
+/** Where `@pm2/io` leaves itself in the global object. */
+const LIBRARY = Symbol.for('@pm2/io');
+
 /** HTTP/2 servers that listen, and their sessions. Node itself keeps no list of sessions before version 24. */
 const http2 = { servers: new Set(), sessions: new Set(), isDraining: false };
 
@@ -49,11 +52,31 @@ function start(report) {
   if (title) process.title = title;
   if (hasSourceMaps) process.setSourceMapsEnabled(true);
   report({ node_version: process.versions.node });
-  if (isReporting) watchErrors(report);
+  if (isReporting) {
+    watchErrors(report);
+    beginLibrary();
+  }
   if (isWorker) {
     hearDisconnect();
     followHttp2();
   }
+}
+
+/**
+ * Version 2 of `@pm2/io` reports no metric before its `init` is called, which an app under pm2 did not have to do. When it is loaded it takes
+ * whatever is in the global object at its symbol for itself: so what waits for it is on the object behind.
+ */
+function beginLibrary() {
+  const behind = Object.getPrototypeOf(globalThis);
+  Object.defineProperty(behind, LIBRARY, {
+    configurable: true,
+    set(library) {
+      delete behind[LIBRARY];
+      globalThis[LIBRARY] = library;
+      // When the script has had its chance to do so with a configuration.
+      setImmediate(() => library?.metricsFeature?._started === false && library.init());
+    },
+  });
 }
 
 /** Sends by the channel that Node has opened itself. */
@@ -298,15 +321,20 @@ function watchErrors(report) {
   let reported;
   process.on('uncaughtExceptionMonitor', (error) => {
     reported = error;
-    report({ type: 'process:exception', data: describe(error) });
+    if (!isToldByLibrary('uncaughtException', 0)) report({ type: 'process:exception', data: describe(error) });
   });
   // Who sets Node's own switch has decided.
   const isDecided = (text) => text.includes('--unhandled-rejections');
   if (process.execArgv.some(isDecided) || isDecided(env.NODE_OPTIONS || '')) return;
   process.on('unhandledRejection', (reason) => {
-    if (reason !== reported) report({ type: 'process:exception', data: describe(reason) });
+    if (reason !== reported && !isToldByLibrary('unhandledRejection', 1)) report({ type: 'process:exception', data: describe(reason) });
     if (process.listenerCount('unhandledRejection') === 1) console.error(reason);
   });
+}
+
+/** Does an `@pm2/io` that the script has loaded tell of such errors itself? It listens for them then, in workers of a cluster it does not. */
+function isToldByLibrary(event, own) {
+  return !isWorker && globalThis[LIBRARY] !== undefined && process.listenerCount(event) > own;
 }
 
 function describe(error) {
