@@ -49,6 +49,27 @@ testOurs('nothing keeps a script alive after disconnect', async () => {
   expect(JSON.parse(stdout)).toEqual([]);
 });
 
+testOurs('a call that a disconnect follows at once fails with it, and connects no more', async () => {
+  const { code, stdout } = await box.run(
+    `${pm2Of}
+    const calls = { start: { script: ${JSON.stringify(IDLE)} }, restart: 'all', reload: 'all', stop: 'all', delete: 'all', list: {} };
+    const said = [];
+    const once = (method) => new Promise((resolve) => {
+      pm2.connect(() => {
+        pm2[method](calls[method], (error) => { said.push(error && error.message); resolve(); });
+        pm2.disconnect();
+      });
+    });
+    (async () => {
+      for (const method of Object.keys(calls)) await once(method);
+      console.log(JSON.stringify(said));
+    })();`,
+    { timeout: 10_000 },
+  );
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toEqual(Array(6).fill('the connection to pm2 was closed before the answer came'));
+});
+
 testOurs('connecting twice needs one disconnect', async () => {
   const { code, stdout } = await box.run(`${pm2Of}
     let calls = 0;

@@ -109,10 +109,8 @@ class API {
   /** `(what, [options], [callback])`: a script, an app, apps, or a configuration file; options may be a configuration file too. */
   start(what, options, callback) {
     if (typeof options === 'function') return this.start(what, {}, options);
-    return settle(callback, async () => {
-      const members = { what: await given().whatToStart(this, what), options: await given().startOptions(this, options) };
-      return this.Client.act('start', this.cwd, members);
-    });
+    const members = async () => ({ what: await given().whatToStart(this, what), options: await given().startOptions(this, options) });
+    return settle(callback, () => this.Client.act('start', this.cwd, members));
   }
 
   /** `(target, [options], [callback])`. */
@@ -137,9 +135,8 @@ class API {
   /** `(target, [via], [callback])`; with `via` `'pipe'` the target is the JSON text of apps. */
   delete(target, via, callback) {
     if (via !== 'pipe') return operate(this, 'delete', target, via, callback);
-    return settle(callback, async () => {
-      return this.Client.act('delete', this.cwd, { what: await given().declared(this, 'delete', target, via), options: {} });
-    });
+    const members = async () => ({ what: await given().declared(this, 'delete', target, via), options: {} });
+    return settle(callback, () => this.Client.act('delete', this.cwd, members));
   }
 
   /** `(declared, [options], rpcMethod, [via], [callback])`: starts what is missing of the apps, restarts or reloads the others. */
@@ -389,10 +386,11 @@ class API {
 
 function operate(api, action, target, options, callback) {
   if (typeof options === 'function') return operate(api, action, target, {}, options);
-  return settle(callback, async () => {
+  const members = async () => {
     const what = await given().whatToOperate(api, action, target);
-    return api.Client.act(action, api.cwd, { what, options: given().checkOptions(action, options) });
-  });
+    return { what, options: given().checkOptions(action, options) };
+  };
+  return settle(callback, () => api.Client.act(action, api.cwd, members));
 }
 
 function sendData(api, packet, callback) {

@@ -126,11 +126,17 @@ class Client {
     return (await this.#call(method, args))[0];
   }
 
-  /** One action of the native client, which does what pm2's own client did around its calls. */
+  /**
+   * One action of the native client, which does what pm2's own client did around its calls. Members that have to be waited for are a function:
+   * a `disconnect` that follows the call ends it all the same, and does not have it connect anew.
+   */
   async act(name, cwd, members) {
+    const session = this.#link.session();
+    const given = typeof members === 'function' ? await members() : members;
+    // Configuration files that were evaluated for it may have changed the environment: that is how dotenv is used.
     const { env, execPath, version } = process;
     const payload = toJson(name, {
-      ...members,
+      ...given,
       cwd,
       env: { ...env },
       node: execPath,
@@ -139,7 +145,7 @@ class Client {
       static_server: STATIC_SERVER,
       programmatic: true,
     });
-    return JSON.parse(await this.#link.request(this.daemon_mode, 'action', name, payload));
+    return JSON.parse(await session.request(this.daemon_mode, 'action', name, payload));
   }
 
   notifyGod(action, id, callback) {

@@ -37,6 +37,11 @@ class Link {
     return this.#open().connect(isDaemon);
   }
 
+  /** The connection of this moment, for a request that is made later: fails then if it has been closed meanwhile. */
+  session() {
+    return this.#open();
+  }
+
   /** One request to the native half; connects first. The value is the answer's JSON text. */
   request(isDaemon, op, name, payload) {
     return this.#open().request(isDaemon, op, name, payload);
