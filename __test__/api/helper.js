@@ -103,13 +103,13 @@ class Sandbox {
   }
 
   /** Runs a script in a Node process of its own, which has this test's home in its environment. */
-  run(text, { env = {}, timeout = WAIT_MAX } = {}) {
+  run(text, { env = {}, args = [], timeout = WAIT_MAX } = {}) {
     const file = this.write(`run-${process.hrtime.bigint()}.js`, text);
     const own = Object.entries(process.env).filter(([name]) => !name.startsWith('PM2_'));
     const variables = { ...Object.fromEntries(own), PM2_HOME: this.home, PM2_UNDER_TEST: packageFolder, ...env };
     const options = { cwd: this.folder, timeout, env: variables };
     return new Promise((resolve) => {
-      execFile(process.execPath, [file], options, (error, stdout, stderr) => {
+      execFile(process.execPath, [file, ...args], options, (error, stdout, stderr) => {
         resolve({ code: error ? (error.code ?? error.signal) : 0, stdout, stderr });
       });
     });

@@ -38,6 +38,22 @@ test('what a file prints is not printed by the program, and what it changes is n
   expect(await names()).toEqual(['a']);
 });
 
+test('what a file changes in the environment, as dotenv does, is so for its apps', async () => {
+  const file = box.write(
+    'dot.config.js',
+    `process.env.FROM_DOTENV = 'x'; delete process.env.DROPPED;
+     module.exports = { apps: [${app('env: { PORT: process.env.FROM_DOTENV + process.argv[2] }')}] };`,
+  );
+  const { stdout } = await box.run(
+    `const pm2 = require(process.env.PM2_UNDER_TEST);
+     pm2.start(${JSON.stringify(file)}, (error) => { console.log(String(error)); pm2.disconnect(); });`,
+    { env: { DROPPED: '1' }, args: ['80'] },
+  );
+  expect(stdout).toBe('null\n');
+  const [{ pm2_env }] = await box.call('describe', 'a');
+  expect([pm2_env.FROM_DOTENV, pm2_env.PORT, pm2_env.DROPPED]).toEqual(['x', 'x80', undefined]);
+});
+
 test('a file is read afresh each time, with what it requires', async () => {
   box.write('part.js', 'module.exports = 100;');
   const file = box.write('fresh.config.js', `module.exports = [${app("kill_timeout: require('./part.js')")}];`);

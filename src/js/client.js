@@ -133,12 +133,11 @@ class Client {
   async act(name, cwd, members) {
     const session = this.#link.session();
     const given = typeof members === 'function' ? await members() : members;
-    // Configuration files that were evaluated for it may have changed the environment: that is how dotenv is used.
-    const { env, execPath, version } = process;
+    const { execPath, version } = process;
     const payload = toJson(name, {
       ...given,
       cwd,
-      env: { ...env },
+      env: environment(given.what?.variables),
       node: execPath,
       node_version: version,
       pm2_home: this.pm2_home,
@@ -255,6 +254,13 @@ function toJson(name, value) {
 
 function ids(processes) {
   return processes.map((each) => each.pm_id);
+}
+
+/** The caller's variables, with those that a configuration file has changed. */
+function environment(changes = {}) {
+  const env = { ...process.env, ...changes };
+  for (const name of Object.keys(changes)) if (changes[name] === null) delete env[name];
+  return env;
 }
 
 module.exports = { Client, STATIC_SERVER };

@@ -32,10 +32,18 @@ function asText(_name, value) {
   return value instanceof RegExp ? String(value) : value;
 }
 
+/** The variables that the file has set, and with null those that it has deleted: dotenv and the like mean the apps by that. */
+function changesSince(before) {
+  const after = { ...process.env };
+  const names = new Set([...Object.keys(before), ...Object.keys(after)]);
+  return Object.fromEntries([...names].filter((name) => before[name] !== after[name]).map((name) => [name, after[name] ?? null]));
+}
+
+const before = { ...process.env };
 load(workerData.file).then((value) => {
   try {
     const apps = typeof value === 'object' && value !== null ? toApps(value) : value;
-    parentPort.postMessage({ json: JSON.stringify(apps, asText) });
+    parentPort.postMessage({ json: JSON.stringify(apps, asText), variables: changesSince(before) });
   } catch (error) {
     refuse(error);
   }

@@ -30,7 +30,7 @@ function isConfigFile(name) {
 
 /**
  * What an action needs to know of a configuration file: `{apps, file}` with its value, or `{apps_text, file}` for what is not JavaScript.
- * Fails with one Error that names the file, and line and column where there are any.
+ * What is has `variables` too: those of `process.env` that it has changed, null for one that it has deleted. Fails with one Error that names the file, and line and column where there are any.
  */
 async function readConfig(name, cwd) {
   const file = path.resolve(cwd, name);
@@ -57,13 +57,13 @@ function readText(file) {
 
 async function readModule(file) {
   requireFile(file);
-  let value;
+  let loaded;
   try {
-    value = await load(file);
+    loaded = await load(file);
   } catch (error) {
     throw malformed(file, error, positionIn(file, error));
   }
-  return { apps: requireApps(value, file), file };
+  return { apps: requireApps(loaded.value, file), file, variables: loaded.variables };
 }
 
 function readFile(file) {
@@ -91,6 +91,7 @@ function load(file) {
   const { Worker } = require('node:worker_threads');
   const worker = new Worker(path.join(__dirname, 'config.js'), {
     workerData: { file },
+    argv: process.argv.slice(2),
     stdout: true,
     stderr: true,
     resourceLimits: { maxOldGenerationSizeMb: MEMORY_MAX },
@@ -102,9 +103,10 @@ function load(file) {
       reject(new Error(`ended with code ${code} instead of giving a value`));
     });
     worker.once('error', reject);
-    worker.once('message', ({ json, error }) => {
+    worker.once('message', ({ json, variables, error }) => {
       if (error !== undefined) reject(Object.assign(new Error(error.message), error));
-      else if (json === undefined || json.length <= TEXT_MAX) resolve(json === undefined ? undefined : JSON.parse(json));
+      else if (json === undefined || json.length <= TEXT_MAX)
+        resolve({ value: json === undefined ? undefined : JSON.parse(json), variables });
       else reject(new Error(`has a value of more than ${TEXT_MAX} characters`));
     });
   }).finally(() => worker.terminate());
