@@ -50,17 +50,27 @@ declare namespace pm2 {
      */
     start(what: StartTarget, callback: StartCallback): void;
     start(what: StartTarget, options: StartOptions | string, callback: StartCallback): void;
+    /** @deprecated The value is an array. */
+    start(what: StartTarget, callback: ProcCallback): void;
+    /** @deprecated The value is an array. */
+    start(what: StartTarget, options: StartOptions | string, callback: ProcCallback): void;
     /** @param options for `what`; with a script also the name of a JSON or JavaScript file that holds them */
     start(what: StartTarget, options?: StartOptions | string): Promise<StartedProcess[]>;
 
     /** Stops and starts again; starts what is stopped. */
     restart(target: Target, callback: Callback<TouchedProcess[]>): void;
+    /** @deprecated The value is an array. */
+    restart(target: Target, callback: ProcCallback): void;
     restart(target: Target, options: RestartOptions, callback: Callback<TouchedProcess[]>): void;
     restart(target: Target, options?: RestartOptions): Promise<TouchedProcess[]>;
 
     /** In cluster mode the new instance is ready before the old one goes; in fork mode a restart. */
     reload(target: Target, callback: Callback<TouchedProcess[]>): void;
+    /** @deprecated The value is an array. */
+    reload(target: Target, callback: ProcCallback): void;
     reload(target: Target, options: RestartOptions, callback: Callback<TouchedProcess[]>): void;
+    /** @deprecated The value is an array. */
+    reload(target: Target, options: RestartOptions, callback: ProcCallback): void;
     reload(target: Target, options?: RestartOptions): Promise<TouchedProcess[]>;
 
     /** A reload whose old instance is sent the message `shutdown` first. */
@@ -70,10 +80,14 @@ declare namespace pm2 {
 
     /** Ends the processes and keeps them in the list. */
     stop(target: Target, callback: Callback<TouchedProcess[]>): void;
+    /** @deprecated The value is an array. */
+    stop(target: Target, callback: ProcCallback): void;
     stop(target: Target): Promise<TouchedProcess[]>;
 
     /** Ends the processes and forgets them. */
     delete(target: Target, callback: Callback<TouchedProcess[]>): void;
+    /** @deprecated The value is an array. */
+    delete(target: Target, callback: ProcCallback): void;
     delete(json: string, via: 'pipe', callback: Callback<TouchedProcess[]>): void;
     delete(target: Target, via?: 'pipe'): Promise<TouchedProcess[]>;
 
@@ -210,7 +224,7 @@ declare namespace pm2 {
     reloadLogs(): Promise<object>;
 
     /** Opens the bus. Nothing that is published after the callback is missed. */
-    launchBus(callback: (error: Error | null, bus: Bus, socket: BusSocket) => void): void;
+    launchBus(callback: BusCallback): void;
     launchBus(): Promise<Bus>;
 
     /** The app gets the whole packet as a message. */
@@ -224,8 +238,8 @@ declare namespace pm2 {
     sendLineToStdin(id: number | string, line: string, separator: string | undefined, callback: Callback<SentLine>): void;
     sendLineToStdin(id: number | string, line: string, separator?: string): Promise<SentLine>;
 
-    sendSignalToProcessName(signal: SignalName, name: string, callback: Callback<ProcessDescription[]>): void;
-    sendSignalToProcessName(signal: SignalName, name: string): Promise<ProcessDescription[]>;
+    sendSignalToProcessName(signal: SignalName, name: NameOrId, callback: Callback<ProcessDescription[]>): void;
+    sendSignalToProcessName(signal: SignalName, name: NameOrId): Promise<ProcessDescription[]>;
     sendSignalToProcessId(signal: SignalName, id: number | string, callback: Callback<ProcessDescription[]>): void;
     sendSignalToProcessId(signal: SignalName, id: number | string): Promise<ProcessDescription[]>;
 
@@ -301,6 +315,10 @@ declare namespace pm2 {
     /** Calls the action by which an app opens its inspector, if it has one. */
     inspect(name: NameOrId, callback: Callback<Reply[]>): void;
     inspect(name: NameOrId): Promise<Reply[]>;
+    /** Fails: the daemon has no JavaScript to profile. */
+    profile(type: 'cpu' | 'mem', callback: Callback<never>): void;
+    profile(type: 'cpu' | 'mem', time: number | undefined, callback: Callback<never>): void;
+    profile(type: 'cpu' | 'mem', time?: number): Promise<never>;
     /** A text about daemon, machine and processes, without variables. */
     report(callback: Callback<string>): void;
     report(): Promise<string>;
@@ -413,7 +431,7 @@ declare namespace pm2 {
     pingDaemon(): Promise<boolean>;
     killDaemon(callback: Callback<Success>): void;
     killDaemon(): Promise<Success>;
-    launchBus(callback: (error: Error | null, bus: Bus, socket: BusSocket) => void): void;
+    launchBus(callback: BusCallback): void;
     launchBus(): Promise<Bus>;
     disconnectBus(callback: Callback<void>): void;
     disconnectBus(): Promise<void>;
@@ -653,9 +671,14 @@ declare namespace pm2 {
 
   // ------------------------------------------------------------------------------------------------------------------- Values
 
-  type Callback<T> = (error: Error | null, value: T) => void;
-  /** When several apps were given, the error may be an array with one Error for each that failed. */
-  type StartCallback = (error: Error | Error[] | null, processes: StartedProcess[]) => void;
+  /** Written as a method, so that one that says `error: Error`, as pm2's own types do, is taken too. */
+  type Callback<T> = { call(error: Error | null, value: T): void }['call'];
+  type StartCallback = { call(error: StartError | null, processes: StartedProcess[]): void }['call'];
+  type BusCallback = { call(error: Error | null, bus: Bus, socket: BusSocket): void }['call'];
+  /** An Error; of several apps it may be an array with one Error for each that failed, which `Array.isArray` tells. */
+  type StartError = Error & Partial<ArrayLike<Error>>;
+  /** @deprecated The value is an array: {@link TouchedProcess}. pm2's own types have it so. */
+  type ProcCallback = (error: Error, process: Proc) => void;
 
   /** What `startup` and `uninstallStartup` know; several names mean the same. */
   type StartupPlatform =
@@ -840,6 +863,8 @@ declare namespace pm2 {
   }
 
   // Names that pm2's own types use for these.
-  type Proc = StartedProcess;
+  type Proc = Partial<Pm2Env>;
+  type Command = Record<string, any>;
+  type DockerOptions = Record<string, any>;
   type ReloadOptions = RestartOptions;
 }

@@ -13,7 +13,9 @@ expectError(pm2.connect('yes'));
 
 // The documented forms of start.
 pm2.start('app.js', (error, processes) => {
-  expectType<Error | Error[] | null>(error);
+  expectType<pm2.StartError | null>(error);
+  if (Array.isArray(error)) error.map((each: Error) => each.message);
+  else if (error) expectType<string>(error.message);
   expectType<pm2.StartedProcess[]>(processes);
   expectType<pm2.ProcessStatus>(processes[0].pm2_env.status);
 });
@@ -28,6 +30,21 @@ expectError(pm2.start({ script: 5 }));
 expectError(pm2.start({ script: 'a.js', instances: true }));
 expectError(pm2.start({ script: 'a.js', exec_mode: 'both' }));
 expectError(pm2.start({ script: 'a.js', autorestart: 'true' }));
+
+// What was written for pm2's own types.
+pm2.connect((error: Error) => expectType<string>(error.message));
+pm2.launchBus((error: Error, bus: any) => bus.on('process:event', () => {}));
+pm2.describe(0, (error: Error, found: pm2.ProcessDescription[]) => found.length);
+pm2.start({ script: 'a.js' }, (error: Error, process: pm2.Proc) => expectType<number | undefined>(process.pm_id));
+pm2.start('a.js', { name: 'a' }, (error: Error, process: pm2.Proc) => process.name);
+pm2.restart('a', (error: Error, process: pm2.Proc) => process.name);
+pm2.reload('a', { updateEnv: true }, (error: Error, process: pm2.Proc) => process.name);
+pm2.stop('a', (error: Error, process: pm2.Proc) => process.name);
+pm2.delete('a', (error: Error, process: pm2.Proc) => process.name);
+pm2.sendSignalToProcessName(12, 0, (error: Error, found: any) => found);
+pm2.profile('cpu', 10, (error: Error) => error.message);
+expectAssignable<pm2.DockerOptions>({ imageName: 'a' });
+expectAssignable<pm2.Command>({ locked: false });
 
 // Options in both spellings.
 expectAssignable<pm2.StartOptions>({
