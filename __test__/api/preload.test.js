@@ -135,6 +135,15 @@ testOurs('the version of Node and an exception are sent without opening the chan
   });
 });
 
+testOurs('what is thrown and is no error is told as one that says so', async () => {
+  const { messages } = await said('setTimeout(() => { throw "plain"; }, 10)');
+  expect(messages[1].data).toEqual({
+    name: 'Error',
+    message: 'Non-error value: "plain"',
+    stack: 'Error: Non-error value: "plain"',
+  });
+});
+
 // Version 2 of @pm2/io, as modules such as pm2-server-monit bring it, in all that matters here.
 const VERSION_2 = `
   const key = Symbol.for('@pm2/io');

@@ -200,6 +200,7 @@ impl Process {
             id: self.id,
             name: self.name(),
             namespace: self.namespace(),
+            is_worker: self.rules.is_cluster,
         }
     }
 

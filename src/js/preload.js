@@ -340,7 +340,11 @@ function isToldByLibrary(event, own) {
 function describe(error) {
   const cut = (value) => String(value).slice(0, TEXT_MAX);
   try {
-    if (typeof error !== 'object' || error === null) return { name: 'Error', message: cut(error), stack: cut(error) };
+    if (typeof error !== 'object' || error === null) {
+      // As the library that pm2 loads says it.
+      const message = cut(`Non-error value: ${typeof error === 'string' ? JSON.stringify(error) : String(error)}`);
+      return { name: 'Error', message, stack: `Error: ${message}` };
+    }
     const data = { name: cut(error.name), message: cut(error.message), stack: cut(error.stack) };
     for (const name of ['code', 'errno', 'syscall', 'path', 'address', 'port']) {
       const value = error[name];

@@ -34,12 +34,7 @@ impl BusEvent {
     #[must_use]
     pub fn log(at_ms: u64, is_err: bool, from: Sender<'_>, data: &str) -> Self {
         let payload = object(|writer| {
-            write_object(writer.key("process"), |writer| {
-                writer.plain("pm_id", from.id);
-                writer.text("name", from.name);
-                writer.raw("rev", "null");
-                writer.text("namespace", from.namespace);
-            });
+            from.write_for(writer, true);
             writer.plain("at", at_ms);
             writer.text("data", data);
         });
@@ -82,7 +77,7 @@ impl BusEvent {
         let payload = object(|writer| {
             writer.plain("at", at_ms);
             writer.raw("data", data);
-            from.write(writer);
+            from.write_for(writer, from.is_worker);
         });
         Self {
             name: name.into(),
@@ -159,13 +154,22 @@ pub struct Sender<'a> {
     pub name: &'a str,
     /// Its namespace.
     pub namespace: &'a str,
+    /// Whether it is an instance in cluster mode: typed messages of such say `rev`, as pm2's do.
+    pub is_worker: bool,
 }
 
 impl Sender<'_> {
     fn write(&self, writer: &mut ObjectWriter<'_>) {
+        self.write_for(writer, false);
+    }
+
+    fn write_for(&self, writer: &mut ObjectWriter<'_>, has_revision: bool) {
         write_object(writer.key("process"), |writer| {
             writer.plain("pm_id", self.id);
             writer.text("name", self.name);
+            if has_revision {
+                writer.raw("rev", "null");
+            }
             writer.text("namespace", self.namespace);
         });
     }

@@ -68,6 +68,7 @@ fn from() -> Sender<'static> {
         id: PmId(3),
         name: "app",
         namespace: "default",
+        is_worker: false,
     }
 }
 
@@ -129,6 +130,15 @@ fn the_daemons_own_events_have_pm2s_shapes() {
     assert_eq!(
         event.payload.as_str(),
         format!(r#"{{"at":7,"data":[1],{PROCESS}}}"#)
+    );
+    let worker = Sender {
+        is_worker: true,
+        ..from()
+    };
+    let event = BusEvent::typed(7, worker, "x", "[1]");
+    assert_eq!(
+        event.payload.as_str(),
+        r#"{"at":7,"data":[1],"process":{"pm_id":3,"name":"app","rev":null,"namespace":"default"}}"#
     );
     let event = BusEvent::log(7, true, from(), "a\n");
     assert_eq!(&*event.name, "log:err");
