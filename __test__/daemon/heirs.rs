@@ -165,6 +165,11 @@ fn kills_at_any_moment_of_start_stop_and_reload_leave_exactly_what_was_asked_for
             0 => None,
             act => {
                 let reply = client.reply(&started);
+                // One that ends before it has said so has begun all the same.
+                wait_for("the first starts", || {
+                    let begun = fs::read_to_string(daemon.path(&format!("begun.{name}")));
+                    (begun.unwrap_or_default().lines().count() == 3).then_some(())
+                });
                 let id = reply["args"][0][0]["pm2_env"]["pm_id"].clone();
                 assert!(id.is_number(), "{reply}");
                 Some(match act {
