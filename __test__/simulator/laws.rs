@@ -103,12 +103,15 @@ impl World {
             Effect::Listen { .. }
             | Effect::SendSocket { .. }
             | Effect::SendConnection { .. }
+            | Effect::SendProbe { .. }
+            | Effect::KeepConnection { .. }
             | Effect::CloseSocket { .. }
             | Effect::CloseConnection { .. }
             | Effect::Steer { .. }
             | Effect::Watch { .. }
             | Effect::Look { .. }
-            | Effect::Accept { .. } => panic!("{effect:?}, and no worker has asked for a server"),
+            | Effect::Accept { .. }
+            | Effect::Deal { .. } => panic!("{effect:?}, and no worker has asked for a server"),
         }
     }
 

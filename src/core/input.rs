@@ -1,12 +1,32 @@
 //! The core's language: what it is told, what it is asked, what it wants done.
 
 use crate::model::{
-    AppMessage, BusEvent, ConnectionId, Exit, JsonText, Pid, PmId, RunId, Signal, SocketId, Ticket,
-    WireId,
+    AppMessage, BusEvent, ConnectionId, Exit, JsonText, ListenerId, Pid, PmId, RunId, Signal,
+    SocketId, Ticket, WireId,
 };
 
 use super::cluster::{ListenAddress, SocketName};
 use super::{Failure, SpawnPlan};
+
+/// One accepted connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Which one.
+    pub connection: ConnectionId,
+    /// Whom it was sent to already, and in which message.
+    pub sent: Option<(RunId, u64)>,
+}
+
+/// A worker that gets a connection as soon as there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taker {
+    /// Which run.
+    pub run: RunId,
+    /// The number of the message.
+    pub seq: u64,
+    /// The JSON value that goes with it: an envelope as Node's.
+    pub line: JsonText,
+}
 
 /// Something that happened.
 ///
@@ -80,14 +100,24 @@ pub enum Input {
         /// How many.
         connections: u32,
     },
-    /// What `Effect::Accept` gave.
+    /// What `Effect::Accept` or `Effect::Deal` gave.
     Accepted {
         /// From which socket.
         socket: SocketId,
         /// In the order in which they were made.
-        connections: Vec<ConnectionId>,
+        arrivals: Vec<Arrival>,
         /// Whether none is left.
         is_empty: bool,
+    },
+    /// A connection that an earlier daemon had accepted, and of which it did not live to hear that a worker took it. Said after
+    /// [`super::Supervisor::resume`].
+    Inherited {
+        /// Which connection.
+        connection: ConnectionId,
+        /// For whom.
+        listener: ListenerId,
+        /// To whom it was being handed last, and in which message. Whether that was sent is not known.
+        handed: Option<(RunId, u64)>,
     },
     /// The run's process ended, and all its output has been read.
     Exited {
@@ -281,14 +311,28 @@ pub enum Effect {
         /// Which socket.
         socket: SocketId,
     },
-    /// Write one JSON value to the run's IPC channel, with a copy of this connection.
+    /// Write one JSON value to the run's IPC channel, with a copy of this connection. If the daemon is killed, `Inherited` says so.
     SendConnection {
         /// Which run.
         run: RunId,
+        /// The number of the message.
+        seq: u64,
         /// The value: an envelope as Node's.
         line: JsonText,
         /// Which connection.
         connection: ConnectionId,
+    },
+    /// Have a connection outlive the daemon: it waits again. One that was not dealt out does so already.
+    KeepConnection {
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// Write one JSON value to the run's IPC channel, with a connection to nobody.
+    SendProbe {
+        /// Which run.
+        run: RunId,
+        /// The value: an envelope as Node's.
+        line: JsonText,
     },
     /// Bind an address and listen. Answer with `Listened`.
     Listen {
@@ -328,8 +372,19 @@ pub enum Effect {
     Accept {
         /// From which socket.
         socket: SocketId,
+        /// For whom: what `Inherited` says should this daemon be killed.
+        listener: ListenerId,
         /// At most so many.
         max: u32,
+    },
+    /// Accept a connection for each of these workers, as long as some wait, and send it in the same instant; answer with `Accepted`.
+    Deal {
+        /// From which socket.
+        socket: SocketId,
+        /// As in `Accept`.
+        listener: ListenerId,
+        /// Who gets the first one, the second one…
+        takers: Vec<Taker>,
     },
     /// From now on the run's descendants, if `tree`, are waited for by `Drained`. Nobody is signalled.
     Await {

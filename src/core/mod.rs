@@ -33,7 +33,7 @@ pub use clock::Now;
 pub use cluster::{ListenAddress, PortShare, SocketName};
 pub use failure::Failure;
 pub use frozen::{FROZEN_VERSION, PRIMARY_PART, ThawError};
-pub use input::{Call, Effect, Input};
+pub use input::{Arrival, Call, Effect, Input, Taker};
 pub use life::{State, Then};
 pub use plan::{Runtime, SpawnMode, SpawnPlan};
 pub use process::Process;

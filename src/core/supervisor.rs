@@ -160,9 +160,14 @@ impl Supervisor {
             } => (self.rest.primary).queued(now, socket, connections, &mut out),
             Input::Accepted {
                 socket,
-                connections,
+                arrivals,
                 is_empty,
-            } => (self.rest.primary).accepted(now, socket, &connections, is_empty, &mut out),
+            } => (self.rest.primary).accepted(now, socket, &arrivals, is_empty, &mut out),
+            Input::Inherited {
+                connection,
+                listener,
+                handed,
+            } => (self.rest.primary).inherit(now, connection, listener, handed, &mut out),
             Input::Timeout => {
                 for id in self.due(now) {
                     self.step(now, id, Event::Timeout, &mut out);

@@ -102,6 +102,11 @@ impl Child {
         Ok(())
     }
 
+    /// The app's channel, if a line can be sent over it right now without getting into the midst of another one.
+    pub(crate) fn free_channel(&self) -> Option<Held> {
+        self.state.to_ipc.borrow().free_target()
+    }
+
     /// Sends text to the app's stdin, as `send` does.
     pub(crate) fn write_stdin(&self, text: Vec<u8>) -> Result<(), OutgoingError> {
         self.state.to_stdin.borrow_mut().push(text)?;

@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::io::Interest;
 use tokio::io::Ready;
 use tokio::io::unix::AsyncFd;
@@ -20,7 +21,9 @@ use super::mirror::{Held, Mirror};
 use super::shared::watch;
 use crate::host::foreign::Foreign;
 use crate::host::handles::{self, Pidfd};
+use crate::host::passing::{self, Receiver};
 use crate::host::process;
+use crate::host::sockets::{self, Accepted, Passed};
 use crate::host::tree::Identity;
 use crate::keeper::proto::{
     Channel, Ended, ProtoError, Received, Report, Request, Running, Spawn, VERSION,
@@ -146,6 +149,52 @@ impl Link {
         let _refused = self.mirror.store.put(key.clone(), Rc::new(fd));
         self.send(Request::Store { key, fd: copy })
             .map_err(io::Error::other)
+    }
+
+    /// Accepts a connection for each of these keys, as long as some wait, and has them stored. Also says why there were not more.
+    ///
+    /// What is accepted is stored, also if we are killed in between; but for keepers that do not read, and while there is none.
+    pub(crate) fn accept(
+        &mut self,
+        listener: BorrowedFd,
+        keys: &[String],
+    ) -> (Vec<Held>, Option<Errno>) {
+        let shielded = self.accept_shielded(listener, keys);
+        let done = shielded.unwrap_or_else(|| sockets::accept_all(listener, keys.len()));
+        let mut accepted = Vec::with_capacity(done.connections.len());
+        for (Passed { fd, is_passed }, key) in done.connections.into_iter().zip(keys) {
+            if !is_passed && let Ok(fd) = fd.try_clone() {
+                let key = key.clone();
+                // A key that short is never too long.
+                let _small = self.send(Request::Store { key, fd });
+            }
+            let fd = Rc::new(fd);
+            // The keeper says if it has no room.
+            let _refused = self.mirror.store.put(key.clone(), Rc::clone(&fd));
+            accepted.push(fd);
+        }
+        (accepted, done.end)
+    }
+
+    fn accept_shielded(&mut self, listener: BorrowedFd, keys: &[String]) -> Option<Accepted> {
+        let State::Up(channel) = &mut self.state else {
+            return None;
+        };
+        let channel = channel.get_mut();
+        // In the middle of something else nothing can be said.
+        if !channel.flush().unwrap_or(false) {
+            return None;
+        }
+        let frames = keys.iter().map(|key| Request::storing(key));
+        let frames = frames.collect::<Result<Vec<_>, _>>().ok()?;
+        let receivers: Vec<Receiver> = frames
+            .iter()
+            .map(|frame| Receiver {
+                socket: channel.as_fd(),
+                message: frame,
+            })
+            .collect();
+        passing::accept_and_pass_shielded(listener, &receivers).ok()
     }
 
     /// Has a process started, and our ends of its descriptors stored with it.

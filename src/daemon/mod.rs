@@ -7,6 +7,8 @@ mod bequest;
 mod budget;
 mod bus;
 mod child;
+mod cluster;
+mod connections;
 mod dates;
 mod declare;
 mod ends;

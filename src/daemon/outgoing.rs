@@ -158,6 +158,11 @@ impl Outgoing {
         }
     }
 
+    /// Where to send to, if nothing waits: what is sent there whole comes before everything that follows.
+    pub(crate) fn free_target(&self) -> Option<Rc<OwnedFd>> {
+        self.target.clone().filter(|_| self.parts.is_empty())
+    }
+
     /// Drops what waits, and takes nothing more.
     pub(crate) fn close(&mut self) {
         *self = Self::new(self.end, None, None);

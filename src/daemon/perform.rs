@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -17,12 +16,12 @@ use super::shared::Shared;
 use super::sockets;
 use super::stops::{Ending, How};
 use super::with_causes;
-use crate::core::{Effect, Failure, Input, ListenAddress, SpawnMode, SpawnPlan};
+use crate::core::{Effect, Failure, Input, SpawnMode, SpawnPlan};
 use crate::host::dump;
 use crate::host::files::note;
 use crate::host::tree::Mark;
 use crate::keeper::proto::Request;
-use crate::model::{BusEvent, JsonText, LogSpec, Pid, PmId, RunId, SocketId, Ticket};
+use crate::model::{BusEvent, JsonText, LogSpec, Pid, PmId, RunId, Ticket};
 
 impl Pilot {
     /// Carries out what one input led to.
@@ -56,43 +55,38 @@ impl Pilot {
                 Effect::Send { run, line } => {
                     unsent = unsent.or(self.send_to(run, line.as_str()).err());
                 }
-                Effect::SendSocket { run, line, socket } => {
-                    let copy = self.sockets.copy(socket);
-                    self.send_with(run, line.as_str(), copy);
-                }
+                Effect::SendSocket { run, line, socket } => self.send_socket(run, &line, socket),
                 Effect::SendConnection {
                     run,
+                    seq,
                     line,
                     connection,
-                } => {
-                    let copy = self.sockets.copy_connection(connection);
-                    self.send_with(run, line.as_str(), copy);
+                } => self.send_connection((run, seq), &line, connection),
+                Effect::KeepConnection { connection } => {
+                    self.connections.keep(connection, &mut self.link);
                 }
+                Effect::SendProbe { run, line } => self.send_probe(run, &line),
                 Effect::Listen { socket, address } => self.listen(socket, &address),
                 Effect::CloseSocket { socket } => {
                     self.sockets.close(socket);
                     self.discard(sockets::key(socket));
                 }
                 Effect::CloseConnection { connection } => {
-                    self.sockets.close_connection(connection);
+                    self.connections.close(connection, &mut self.link);
                 }
                 Effect::Steer { socket, sockets } => self.steer(socket, sockets),
                 Effect::Watch { socket } => self.sockets.watch(socket, &self.reports_in),
-                Effect::Look { socket } => {
-                    let connections = self.sockets.queued(socket);
-                    self.inputs.push_back(Input::Queued {
-                        socket,
-                        connections,
-                    });
-                }
-                Effect::Accept { socket, max } => {
-                    let (connections, is_empty) = self.sockets.accept(socket, max);
-                    self.inputs.push_back(Input::Accepted {
-                        socket,
-                        connections,
-                        is_empty,
-                    });
-                }
+                Effect::Look { socket } => self.look(socket),
+                Effect::Accept {
+                    socket,
+                    listener,
+                    max,
+                } => self.accept(socket, listener, max),
+                Effect::Deal {
+                    socket,
+                    listener,
+                    takers,
+                } => self.deal(socket, listener, takers),
                 Effect::Await { run, tree } => {
                     if tree {
                         self.end_run(run, How::Wait);
@@ -199,26 +193,7 @@ impl Pilot {
         Ok((log, format!("{{\"process\":{process},\"at\":")))
     }
 
-    fn listen(&mut self, socket: SocketId, address: &ListenAddress) {
-        let result = self.sockets.listen(socket, address);
-        if let (Ok(_), Ok(fd)) = (&result, self.sockets.copy(socket)) {
-            let stored = self.link.store(sockets::key(socket), fd);
-            if let Err(error) = stored {
-                self.journal
-                    .error(&format!("another daemon will lack a socket: {error}"));
-            }
-        }
-        self.inputs.push_back(Input::Listened { socket, result });
-    }
-
-    /// Where it cannot be done, clients are distributed as ever.
-    fn steer(&self, socket: SocketId, sockets: u32) {
-        if let Err(error) = self.sockets.steer(socket, sockets) {
-            self.journal.error(&format!("make a port sticky: {error}"));
-        }
-    }
-
-    fn stage(&self, run: RunId) -> Option<&Stage> {
+    pub(super) fn stage(&self, run: RunId) -> Option<&Stage> {
         self.runs.get(&run).map(|record| &record.stage)
     }
 
@@ -289,25 +264,6 @@ impl Pilot {
         let sent = child.send(bytes).map_err(|full| full.to_string());
         self.store_spools(run);
         sent
-    }
-
-    /// Sends a line with a descriptor. Without one it would only confuse: then nothing is sent, and the worker is served without.
-    fn send_with(&self, run: RunId, line: &str, fd: io::Result<OwnedFd>) {
-        let Some(Stage::Alive { child, .. }) = self.stage(run) else {
-            return;
-        };
-        let fd = match fd {
-            Ok(fd) => fd,
-            Err(error) => {
-                return self
-                    .journal
-                    .error(&format!("pass a socket to run {run}: {error}"));
-            }
-        };
-        let mut bytes = line.as_bytes().to_vec();
-        bytes.push(b'\n');
-        // A worker that does not read its channel gets nothing; it is stuck, and others are asked.
-        let _full = child.send_with(bytes, fd);
     }
 
     fn reply(&mut self, ticket: Ticket, result: Result<JsonText, Failure>, unsent: Option<String>) {

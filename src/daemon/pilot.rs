@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::child::ChildReport;
+use super::connections::Connections;
 use super::ends::EndsMaker;
 use super::journal::Journal;
 use super::last_words::LastWords;
@@ -65,6 +66,7 @@ pub(crate) struct Pilot {
     pub(super) runs: HashMap<RunId, RunRecord>,
     pub(super) run_tasks: JoinSet<()>,
     pub(super) sockets: Sockets,
+    pub(super) connections: Connections,
     pub(super) last_words: LastWords,
     pub(super) stops: Stops,
     /// What this turn asks for.
@@ -180,6 +182,7 @@ impl Pilot {
             runs: HashMap::new(),
             run_tasks: JoinSet::new(),
             sockets: Sockets::default(),
+            connections: Connections::default(),
             last_words: LastWords::default(),
             stops: Stops::default(),
             endings: Vec::new(),
@@ -313,6 +316,7 @@ impl Pilot {
             }
         }
         self.look_at_spools();
+        self.connections.settle(&self.link);
         self.look_after_logs(now.mono);
         self.memory.plan(now.mono, &self.supervisor);
         self.watches.sync(&self.supervisor, &self.journal);
@@ -394,6 +398,7 @@ impl Pilot {
             _ if is_ending => reply.fail("the daemon is being ended"),
             (Ok(program), Ok(env)) => {
                 self.journal.log(&format!("making way for {program:?}"));
+                self.connections.keep_all(&mut self.link);
                 match self.link.send(Request::Replace { program, env }) {
                     Ok(()) => self.is_replaced = true,
                     Err(error) => reply.fail(&error.to_string()),

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::DaemonError;
+use super::connections;
 use super::ends;
 use super::link::{Link, News};
 use super::mirror::Held;
@@ -225,7 +226,6 @@ impl Pilot {
             .partition(|(key, _)| key.starts_with(sockets::PREFIX));
         hello.stored = others;
         let sockets: HashMap<String, Held> = sockets;
-        self.sockets.skip_connections();
         for (key, fd) in sockets {
             self.sockets
                 .restore(&key, fd.try_clone()?, &self.reports_in);
@@ -236,6 +236,7 @@ impl Pilot {
         // All that was left in it is in the logs and inboxes now, or of nobody's.
         self.shared.output.borrow_mut().done(SCRATCH_BYTES);
         self.carry_out_endings();
+        self.recover_connections(&mut hello)?;
         self.perform(effects);
         self.end_unknown(&hello);
         for key in std::mem::take(&mut hello.stored).into_keys() {
@@ -249,6 +250,17 @@ impl Pilot {
             self.hear_of_keeper(news);
         }
         self.turn();
+        Ok(())
+    }
+
+    /// Gets hold of the connections again that no worker had for certain.
+    fn recover_connections(&mut self, hello: &mut Hello) -> Result<(), DaemonError> {
+        let notes = hello.copy(connections::NOTES_KEY)?;
+        let (stored, others) = std::mem::take(&mut hello.stored)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(key, _)| key.starts_with(connections::PREFIX));
+        hello.stored = others.into_iter().collect();
+        self.inputs.extend(self.connections.restore(stored, notes));
         Ok(())
     }
 

@@ -1,11 +1,11 @@
-//! The listening sockets and the accepted connections of applications in cluster mode. What is done with them the core decides.
+//! The listening sockets of applications in cluster mode. What is done with them the core decides.
 //!
 //! A socket nobody asks about costs nothing: it is in the event loop only from `watch` until the first connection waits.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::child::ChildReport;
-use super::shared::{Shared, watch};
+use super::shared::watch;
 use crate::core::{ListenAddress, PortShare, SocketName};
 use crate::host::sockets::{self, Sharing};
-use crate::model::{ConnectionId, SocketId};
+use crate::model::SocketId;
 
 /// Before the next attempt when there are no descriptors left, so that the daemon does not spin.
 const STARVED_PAUSE: Duration = Duration::from_millis(100);
@@ -27,8 +27,6 @@ const STARVED_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     held: HashMap<SocketId, Held>,
-    connections: HashMap<ConnectionId, OwnedFd>,
-    next_connection: u64,
     watches: JoinSet<()>,
 }
 
@@ -58,11 +56,6 @@ impl Sockets {
         };
         self.held.insert(socket, held);
         Ok(name)
-    }
-
-    /// Gives no connection the number of one that an earlier daemon took with it.
-    pub(crate) fn skip_connections(&mut self) {
-        self.next_connection = Shared::now().wall_ms << 20;
     }
 
     /// Goes on with a socket of an earlier daemon. Whether connections wait at it is reported as if it had been asked.
@@ -101,21 +94,10 @@ impl Sockets {
         sockets::steer_by_source(held.fd.as_fd(), sockets).map_err(io::Error::from)
     }
 
-    /// Closes our copy of a connection.
-    pub(crate) fn close_connection(&mut self, connection: ConnectionId) {
-        self.connections.remove(&connection);
-    }
-
     /// A copy to send.
     pub(crate) fn copy(&self, socket: SocketId) -> io::Result<OwnedFd> {
         let held = self.held.get(&socket);
         held.ok_or(io::ErrorKind::NotFound)?.fd.try_clone()
-    }
-
-    /// A copy to send.
-    pub(crate) fn copy_connection(&self, connection: ConnectionId) -> io::Result<OwnedFd> {
-        let held = self.connections.get(&connection);
-        held.ok_or(io::ErrorKind::NotFound)?.try_clone()
     }
 
     /// How many connections wait. Nobody knows means none.
@@ -125,28 +107,17 @@ impl Sockets {
             .unwrap_or(0)
     }
 
-    /// Accepts at most `max` connections. Also says whether none is left.
-    pub(crate) fn accept(&mut self, socket: SocketId, max: u32) -> (Vec<ConnectionId>, bool) {
-        let mut accepted = Vec::new();
-        let Some(held) = self.held.get_mut(&socket) else {
-            return (accepted, true);
-        };
-        held.is_starved = false;
-        for _ in 0..max {
-            match sockets::accept(held.fd.as_fd()) {
-                Ok(fd) => {
-                    let connection = ConnectionId(self.next_connection);
-                    self.next_connection += 1;
-                    self.connections.insert(connection, fd);
-                    accepted.push(connection);
-                }
-                Err(errno) => {
-                    held.is_starved = errno != Errno::EAGAIN;
-                    return (accepted, true);
-                }
-            }
+    /// To accept from.
+    pub(crate) fn listener(&self, socket: SocketId) -> Option<BorrowedFd<'_>> {
+        self.held.get(&socket).map(|held| held.fd.as_fd())
+    }
+
+    /// Why no more connections were accepted, if there were not more. Also says whether none is left.
+    pub(crate) fn accepted(&mut self, socket: SocketId, end: Option<Errno>) -> bool {
+        if let Some(held) = self.held.get_mut(&socket) {
+            held.is_starved = end.is_some_and(|errno| errno != Errno::EAGAIN);
         }
-        (accepted, false)
+        end.is_some()
     }
 
     /// Has it reported once when connections wait.

@@ -17,10 +17,12 @@ pub mod install;
 pub mod listen;
 pub mod memory;
 pub mod notify;
+pub mod passing;
 pub mod paths;
 mod proc_stat;
 pub mod process;
 pub mod roster;
+
 pub mod signal;
 pub mod sockets;
 pub mod spawn;

@@ -174,6 +174,46 @@ pub fn accept(listener: BorrowedFd) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// One accepted connection.
+#[derive(Debug)]
+pub struct Passed {
+    /// It.
+    pub fd: OwnedFd,
+    /// Whether somebody else has it as well.
+    pub is_passed: bool,
+}
+
+/// What came of accepting several.
+#[derive(Debug)]
+pub struct Accepted {
+    /// In the order in which they were made.
+    pub connections: Vec<Passed>,
+    /// Why there are not more of them. `EAGAIN`: no more wait.
+    pub end: Option<Errno>,
+}
+
+/// The next `max` waiting connections, or fewer if fewer wait.
+#[must_use]
+pub fn accept_all(listener: BorrowedFd, max: usize) -> Accepted {
+    let mut connections = Vec::new();
+    while connections.len() < max {
+        match accept(listener) {
+            Ok(fd) => connections.push(Passed {
+                fd,
+                is_passed: false,
+            }),
+            Err(errno) => {
+                let end = Some(errno);
+                return Accepted { connections, end };
+            }
+        }
+    }
+    Accepted {
+        connections,
+        end: None,
+    }
+}
+
 /// How many connections wait at a listening TCP socket.
 pub fn waiting_connections(listener: BorrowedFd) -> Result<u32, Errno> {
     // SAFETY: all members are numbers, for which zero is valid.

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// After this long at the end we leave without applications that even SIGKILL does not end (a disk that hangs).
 const REAP_LIMIT: Duration = Duration::from_secs(2);
 
+/// Whoever still speaks for a daemon that has ended is done within microseconds; nobody else has its end of the channel.
+const LAST_WORDS_LIMIT: Duration = Duration::from_millis(100);
+
 /// So many crashes are followed by another daemon at once: whoever kills daemons, applications should not notice.
 const CRASHES_FREE: u32 = 5;
 
@@ -86,13 +89,24 @@ impl Keeper {
         }
     }
 
-    /// What the daemon said before it ended still counts: the next one is told what came of it.
+    /// What the daemon said before it ended still counts: the next one is told what came of it. That includes what is being said
+    /// after its death by somebody in its place ([`crate::host::passing`]).
     fn take_last_requests(&mut self) {
+        let limit = Instant::now() + LAST_WORDS_LIMIT;
         while let Daemon::Up(up) = &mut self.daemon
             && let Some(channel) = &mut up.channel
-            && let Ok(Received::Message(request)) = channel.receive::<Request>()
         {
-            self.perform(request);
+            match channel.receive::<Request>() {
+                Ok(Received::Message(request)) => self.perform(request),
+                Ok(Received::Closed) | Err(_) => return,
+                Ok(Received::Nothing) => {
+                    let left = limit.saturating_duration_since(Instant::now());
+                    let mut readable = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+                    if left.is_zero() || process::wait(&mut readable, Some(left)).is_err() {
+                        return;
+                    }
+                }
+            }
         }
     }
 

@@ -37,11 +37,16 @@ impl Frame {
     }
 
     pub(super) fn finish(&mut self) -> Result<usize, ProtoError> {
+        self.finish_with(self.fds.len())
+    }
+
+    /// The same of one whose descriptors are still to be found.
+    pub(super) fn finish_with(&mut self, fds: usize) -> Result<usize, ProtoError> {
         let length = self.bytes.len() - HEADER;
         if length > PAYLOAD_MAX {
             return Err(ProtoError::TooLong(length));
         }
-        let fd_count = u8::try_from(self.fds.len())
+        let fd_count = u8::try_from(fds)
             .ok()
             .filter(|count| usize::from(*count) <= FDS_MAX);
         let fd_count = fd_count.ok_or(ProtoError::Malformed(self.bytes[4]))?;

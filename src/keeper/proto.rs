@@ -193,6 +193,16 @@ pub struct Ended {
     pub status: Option<ExitStatus>,
 }
 
+impl Request {
+    /// The bytes of a [`Request::Store`], for who has the descriptor only when it is sent.
+    pub fn storing(key: &str) -> Result<Vec<u8>, ProtoError> {
+        let mut frame = Frame::new();
+        frame.kind(6).text(key.as_bytes());
+        frame.finish_with(1)?;
+        Ok(frame.bytes)
+    }
+}
+
 impl Message for Request {
     fn encode(self, frame: &mut Frame) {
         match self {

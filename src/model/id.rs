@@ -36,6 +36,11 @@ impl Ticket {
 #[serde(transparent)]
 pub struct SocketId(pub u64);
 
+/// One address that an application in cluster mode serves, at one or several sockets. Made by the core, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ListenerId(pub u64);
+
 /// One connection that the daemon accepted for an application in cluster mode. Made by the daemon, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

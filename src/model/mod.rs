@@ -21,7 +21,7 @@ mod view;
 
 pub use event::{AppMessage, BusEvent, EVENT_NAME_MAX, MessageKind, Sender};
 pub use exit::{Exit, Signal};
-pub use id::{ConnectionId, Pid, PmId, RunId, SocketId, Ticket, WireId};
+pub use id::{ConnectionId, ListenerId, Pid, PmId, RunId, SocketId, Ticket, WireId};
 pub use json::{JsonText, Members, as_text, is_object, is_truthy, quoted};
 pub use policy::{Backoff, RestartPolicy, StopBy, StopPolicy};
 pub use record::{Axm, Counts, Place, Record, Wanted};

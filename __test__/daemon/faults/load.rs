@@ -123,11 +123,10 @@ fn hold_under_load(policy: &str, trouble: Trouble) {
         failures.collect()
     });
     let answered = answered.load(Ordering::Relaxed);
-    // What README excepts: a connection taken from a worker that seemed stuck, in the very moment before it is handed on. On a
-    // busy machine workers seem so now and then.
+    // What README excepts: a connection between two system calls of a daemon that passes on every one of them.
     let allowed = match trouble {
-        Trouble::KillsAndUpdates => super::rounds(EACH),
-        Trouble::Updates | Trouble::KeeperKills => 0,
+        Trouble::KillsAndUpdates if policy == "rr" => super::rounds(EACH),
+        Trouble::KillsAndUpdates | Trouble::Updates | Trouble::KeeperKills => 0,
     };
     assert!(
         failures.len() as u64 <= allowed,
@@ -138,14 +137,19 @@ fn hold_under_load(policy: &str, trouble: Trouble) {
     assert_eq!(pids(&mut daemon.new_caller()), before);
 }
 
-// Protects: the promise of a daemon that may die, for those who are served meanwhile. A killed one takes at most what it held in its hands.
+// Protects: the promise of a daemon that may die, for those who are served meanwhile.
 #[test]
-fn a_cluster_loses_no_more_through_kills_and_updates_than_a_killed_daemon_held_in_its_hands() {
+fn a_cluster_loses_no_request_through_kills_and_updates() {
     hold_under_load("", Trouble::KillsAndUpdates);
 }
 
-// Protects: updates where every connection is handed to its worker by the daemon. A daemon that is killed between taking a connection
-// from the system and handing it on takes that one with it; one that makes way does neither.
+// Protects: the same where every connection is handed to its worker by the daemon. One that is killed takes at most the connection with
+// it that it has just taken from the system and not passed on; one that makes way none.
+#[test]
+fn a_killed_daemon_takes_at_most_one_connection_with_it_in_round_robin() {
+    hold_under_load("rr", Trouble::KillsAndUpdates);
+}
+
 #[test]
 fn no_request_is_lost_in_round_robin_through_updates() {
     hold_under_load("rr", Trouble::Updates);

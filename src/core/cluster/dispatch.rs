@@ -6,11 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::core::{Effect, Now};
-use crate::model::{ConnectionId, RunId, SocketId};
+use crate::core::{Arrival, Effect, Now, Taker};
+use crate::model::{RunId, SocketId};
 
 use super::listener::{Attention, Listener, Sharing, WaitingConnection};
-use super::query::{envelope, message};
 use super::steal::{LOOK_PAUSE, LOOKS_UNTIL_STUCK, doubt};
 use super::{Handed, Place, Primary, Worker};
 
@@ -41,6 +40,7 @@ impl Primary {
         is_accepted: bool,
         out: &mut Vec<Effect>,
     ) {
+        self.put_back_unsent(now, run, seq, out);
         let Some(worker) = self.workers.get_mut(&run) else {
             return;
         };
@@ -60,6 +60,7 @@ impl Primary {
                     out.push(Effect::CloseConnection { connection });
                 } else {
                     listener.put_back(now, connection, Some(run));
+                    out.push(Effect::KeepConnection { connection });
                 }
             }
             None => out.push(Effect::CloseConnection { connection }),
@@ -86,7 +87,7 @@ impl Primary {
         &mut self,
         now: Now,
         socket: SocketId,
-        connections: &[ConnectionId],
+        arrivals: &[Arrival],
         is_empty: bool,
         out: &mut Vec<Effect>,
     ) {
@@ -96,22 +97,36 @@ impl Primary {
             scope.get_mut(&place.key)
         });
         let (Some(Place { scope, key }), Some(listener)) = (place.clone(), listener) else {
-            out.extend(
-                connections
-                    .iter()
-                    .map(|&connection| Effect::CloseConnection { connection }),
-            );
+            out.extend(arrivals.iter().map(|one| Effect::CloseConnection {
+                connection: one.connection,
+            }));
             return;
         };
-        listener
-            .waiting
-            .extend(connections.iter().map(|&connection| WaitingConnection {
+        for &Arrival { connection, sent } in arrivals {
+            if let Some((run, seq)) = sent
+                && let Some(worker) = self.workers.get_mut(&run)
+            {
+                listener.served(run);
+                worker.handed.insert(
+                    seq,
+                    Handed {
+                        key: key.clone(),
+                        connection,
+                        at: now.mono,
+                        is_certain: true,
+                    },
+                );
+                continue;
+            }
+            listener.waiting.push_back(WaitingConnection {
                 connection,
                 refused_by: None,
                 since: now.mono,
-            }));
+            });
+        }
         let is_dealt = listener.sharing == Sharing::RoundRobin;
         let mut is_over = false;
+        let drain = listener.accept(socket, DRAIN_BATCH);
         if let Some(source) = listener.sockets.get_mut(&socket) {
             let left = match source.attention {
                 Attention::Accepting { left } => left,
@@ -123,8 +138,7 @@ impl Primary {
             if source.is_retiring && is_empty {
                 is_over = true;
             } else if source.is_retiring {
-                let max = DRAIN_BATCH;
-                out.push(Effect::Accept { socket, max });
+                out.push(drain);
             } else if is_empty {
                 source.attention = Attention::Armed;
                 out.push(Effect::Watch { socket });
@@ -157,6 +171,7 @@ impl Primary {
         let Some(listener) = self.listener(scope, key) else {
             return;
         };
+        let accept = listener.accept(socket, DRAIN_BATCH);
         let Some(drained) = listener.sockets.get_mut(&socket) else {
             return;
         };
@@ -164,8 +179,7 @@ impl Primary {
         // If some are being accepted already, it goes on when they are there.
         if !matches!(drained.attention, Attention::Accepting { .. }) {
             drained.attention = Attention::Accepting { left: 0 };
-            let max = DRAIN_BATCH;
-            out.push(Effect::Accept { socket, max });
+            out.push(accept);
         }
     }
 
@@ -205,25 +219,22 @@ impl Primary {
             };
             let connection = waiting.connection;
             listener.waiting.pop_front();
-            let Some(run) = listener.rotation.remove(at) else {
-                break;
-            };
-            listener.rotation.push_back(run);
+            let run = listener.rotation[at];
+            listener.served(run);
             if let Some(worker) = workers.get_mut(&run) {
-                let (seq, is_leap) = worker.take_seq();
+                let (Taker { seq, line, .. }, is_leap) = worker.taker(run, key);
                 self.is_changed |= is_leap;
-                let quoted = crate::model::quoted(key);
-                let fields = [("act", "\"newconn\""), ("key", &*quoted)];
-                let text = message(&fields, seq);
                 let handed = Handed {
                     key: key.into(),
                     connection,
                     at: now.mono,
+                    is_certain: true,
                 };
                 worker.handed.insert(seq, handed);
                 out.push(Effect::SendConnection {
                     run,
-                    line: envelope("net.Native", &text),
+                    seq,
+                    line,
                     connection,
                 });
             }
@@ -231,11 +242,29 @@ impl Primary {
         if listener.sharing != Sharing::RoundRobin || !listener.waiting.is_empty() {
             return;
         }
-        let max = free_workers(listener, workers);
-        for (id, socket) in &mut listener.sockets {
-            if max > 0 && socket.attention == Attention::Ready {
-                socket.attention = Attention::Accepting { left: 0 };
-                out.push(Effect::Accept { socket: *id, max });
+        let id = listener.id;
+        for (&socket, source) in &mut listener.sockets {
+            if source.attention != Attention::Ready {
+                continue;
+            }
+            let mut takers = Vec::new();
+            for run in &listener.rotation {
+                if let Some(worker) = workers.get_mut(run)
+                    && !worker.is_leaving
+                    && worker.handed.is_empty()
+                {
+                    let (taker, is_leap) = worker.taker(*run, key);
+                    self.is_changed |= is_leap;
+                    takers.push(taker);
+                }
+            }
+            if !takers.is_empty() {
+                source.attention = Attention::Accepting { left: 0 };
+                out.push(Effect::Deal {
+                    socket,
+                    listener: id,
+                    takers,
+                });
             }
         }
     }
@@ -282,13 +311,4 @@ fn is_free(
     let handed = || worker.handed.values().filter(|handed| &*handed.key == key);
     let is_late = |handed: &Handed| now.mono.saturating_sub(handed.at) >= HANDED_PATIENCE;
     !worker.is_leaving && handed().count() < max && !handed().any(is_late)
-}
-
-/// How many workers could take a connection at once.
-fn free_workers(listener: &Listener, workers: &BTreeMap<RunId, Worker>) -> u32 {
-    let is_free = |run: &&RunId| {
-        let worker = workers.get(run);
-        worker.is_some_and(|worker| !worker.is_leaving && worker.handed.is_empty())
-    };
-    u32::try_from(listener.rotation.iter().filter(is_free).count()).unwrap_or(u32::MAX)
 }

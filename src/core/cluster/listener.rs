@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::model::{ConnectionId, PmId, RunId, SocketId};
+use crate::model::{ConnectionId, ListenerId, PmId, RunId, SocketId};
 
 use super::Policy;
 use super::query::{ListenAddress, PortShare, SocketName};
@@ -27,6 +27,9 @@ pub(super) enum Sharing {
 /// One address of one application.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Listener {
+    /// What accepted connections are kept under.
+    #[serde(default = "unnumbered")]
+    pub(super) id: ListenerId,
     pub(super) address: ListenAddress,
     pub(super) sharing: Sharing,
     /// What the first server wanted its siblings to know, as JSON.
@@ -109,6 +112,13 @@ pub(super) enum Attention {
     },
 }
 
+/// In the records of daemons that kept no connections.
+const UNNUMBERED: ListenerId = ListenerId(u64::MAX);
+
+fn unnumbered() -> ListenerId {
+    UNNUMBERED
+}
+
 fn sorted<S: Serializer>(rotation: &VecDeque<RunId>, to: S) -> Result<S::Ok, S::Error> {
     let runs: BTreeSet<RunId> = rotation.iter().copied().collect();
     runs.serialize(to)
@@ -139,6 +149,7 @@ impl Listener {
             }
         };
         Self {
+            id: UNNUMBERED,
             address,
             sharing,
             data: "null".into(),
@@ -148,6 +159,32 @@ impl Listener {
             rotation: VecDeque::new(),
             waiting: VecDeque::new(),
             retry_at: None,
+        }
+    }
+
+    /// Gives it a number if it has none.
+    pub(super) fn number(&mut self, next: &mut u64) {
+        if self.id == UNNUMBERED {
+            self.id = ListenerId(*next);
+            *next += 1;
+        }
+    }
+
+    /// A worker gets a connection: the others come first now.
+    pub(super) fn served(&mut self, run: RunId) {
+        if let Some(at) = self.rotation.iter().position(|one| *one == run) {
+            self.rotation.remove(at);
+            self.rotation.push_back(run);
+        }
+    }
+
+    /// Has connections accepted at one of its sockets.
+    pub(super) fn accept(&self, socket: SocketId, max: u32) -> Effect {
+        let listener = self.id;
+        Effect::Accept {
+            socket,
+            listener,
+            max,
         }
     }
 

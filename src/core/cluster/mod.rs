@@ -8,6 +8,7 @@
 
 mod answer;
 mod dispatch;
+mod inherit;
 mod listener;
 mod query;
 mod release;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{ConnectionId, Members, PmId, RunId, SocketId};
 
-use super::{Effect, Now};
+use super::{Effect, Now, Taker};
 use listener::{Listener, Socket};
 use query::Query;
 pub use query::{ListenAddress, PortShare, SocketName};
@@ -51,7 +52,8 @@ pub(super) struct Primary {
     next_socket: u64,
     /// How many workers there ever were. Their numbers count from 1.
     enrolled: u32,
-    /// Something may have changed that is written out. What is known of connections is not: they end with the daemon.
+    /// Something may have changed that is written out. What is known of connections is not: another daemon is told by those who
+    /// keep them.
     #[serde(skip)]
     is_changed: bool,
 }
@@ -93,6 +95,8 @@ struct Handed {
     connection: ConnectionId,
     /// When.
     at: Duration,
+    /// Nothing if an earlier daemon did not live to say whether it was sent.
+    is_certain: bool,
 }
 
 /// How TCP ports are shared: what `NODE_CLUSTER_SCHED_POLICY` says.
@@ -154,6 +158,15 @@ impl Worker {
         let seq = self.next_seq;
         self.next_seq += 1;
         (seq, seq.is_multiple_of(SEQ_LEAP))
+    }
+
+    /// What it is sent with the next connection; likewise.
+    fn taker(&mut self, run: RunId, key: &str) -> (Taker, bool) {
+        let (seq, is_leap) = self.take_seq();
+        let quoted = crate::model::quoted(key);
+        let text = query::message(&[("act", "\"newconn\""), ("key", &*quoted)], seq);
+        let line = query::envelope("net.Native", &text);
+        (Taker { run, seq, line }, is_leap)
     }
 }
 
@@ -260,7 +273,9 @@ impl Primary {
         let mut concerned = worker.held;
         for handed in worker.handed.into_values() {
             if let Some(listener) = self.listener(&worker.scope, &handed.key) {
-                listener.put_back(now, handed.connection, None);
+                let connection = handed.connection;
+                listener.put_back(now, connection, None);
+                out.push(Effect::KeepConnection { connection });
                 concerned.push(handed.key);
             } else {
                 out.push(Effect::CloseConnection {
@@ -286,18 +301,6 @@ impl Primary {
     /// Whether what is written out may have changed since this was asked last.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.is_changed)
-    }
-
-    /// Goes on where another daemon was. Every socket is watched again by then, and the connections of that daemon are gone.
-    pub(super) fn resume(&mut self, out: &mut Vec<Effect>) {
-        let listeners = self.scopes.values_mut().flat_map(BTreeMap::values_mut);
-        for (id, socket) in listeners.flat_map(|listener| &mut listener.sockets) {
-            if socket.is_retiring {
-                socket.attention = listener::Attention::Accepting { left: 0 };
-                let (socket, max) = (*id, dispatch::DRAIN_BATCH);
-                out.push(Effect::Accept { socket, max });
-            }
-        }
     }
 
     /// When to call `wake`.
@@ -388,6 +391,7 @@ impl Primary {
         let listener = listeners
             .entry(query.key.clone())
             .or_insert_with(|| Listener::new(address, policy));
+        listener.number(&mut self.next_socket);
         if &*listener.data == "null" {
             listener.data = query.data;
         }

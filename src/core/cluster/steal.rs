@@ -93,6 +93,7 @@ impl Primary {
         };
         let takers = takers(listener, workers, socket, now);
         let room = (takers * STOLEN_PER_WORKER).saturating_sub(listener.waiting.len());
+        let listener_id = listener.id;
         let Some(looked) = listener.sockets.get_mut(&socket) else {
             return;
         };
@@ -117,7 +118,11 @@ impl Primary {
             let max = connections.min(u32::try_from(room).unwrap_or(u32::MAX));
             let left = connections - max;
             looked.attention = Attention::Accepting { left };
-            return out.push(Effect::Accept { socket, max });
+            return out.push(Effect::Accept {
+                socket,
+                listener: listener_id,
+                max,
+            });
         }
         let pause = if is_stuck && takers == 0 {
             LOOK_PAUSE_ALONE

@@ -289,18 +289,25 @@ pub(super) fn show(effect: &Effect) -> String {
             run,
             line,
             connection,
+            ..
         } => format!(
             "send run {run} connection {} {}",
             connection.0,
             line.as_str()
         ),
+        Effect::KeepConnection { connection } => format!("keep connection {}", connection.0),
+        Effect::SendProbe { run, line } => format!("probe run {run} {}", line.as_str()),
         Effect::Listen { socket, address } => format!("listen {} {address:?}", socket.0),
         Effect::CloseSocket { socket } => format!("close socket {}", socket.0),
         Effect::CloseConnection { connection } => format!("close connection {}", connection.0),
         Effect::Steer { socket, sockets } => format!("steer {} among {sockets}", socket.0),
         Effect::Watch { socket } => format!("watch {}", socket.0),
         Effect::Look { socket } => format!("look {}", socket.0),
-        Effect::Accept { socket, max } => format!("accept {} up to {max}", socket.0),
+        Effect::Accept { socket, max, .. } => format!("accept {} up to {max}", socket.0),
+        Effect::Deal { socket, takers, .. } => {
+            let runs: Vec<u64> = takers.iter().map(|taker| taker.run.0).collect();
+            format!("deal {} to {runs:?}", socket.0)
+        }
         Effect::Await { run, tree } => {
             format!(
                 "await run {run}{}",

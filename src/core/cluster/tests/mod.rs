@@ -5,14 +5,16 @@
     reason = "this world looks at what a test is about, and keeps the rest"
 )]
 
+mod deaths;
 mod stealing;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{ListenAddress, Policy, PortShare, Primary, Said, SocketName};
-use crate::core::{Effect, Now};
+use crate::core::{Arrival, Effect, Now, Taker};
 use crate::model::{ConnectionId, PmId, RunId, SocketId};
 
 const PORT: u16 = 3000;
@@ -27,6 +29,8 @@ struct World {
     other: Vec<Effect>,
     sockets: Vec<SocketId>,
     connections: u64,
+    /// Who gets the next connections.
+    takers: VecDeque<Taker>,
     /// The error that binding gives.
     refusal: Option<i32>,
 }
@@ -86,6 +90,7 @@ impl World {
                     let result = self.refusal.map_or(Ok(Some(name)), Err);
                     self.act(|primary, now, out| primary.listened(now, socket, result, out));
                 }
+                Effect::Deal { takers, .. } => self.takers = takers.into(),
                 other => self.other.push(other),
             }
         }
@@ -110,8 +115,19 @@ impl World {
     fn accepted(&mut self, socket: SocketId, count: u64, is_empty: bool) {
         let first = self.connections;
         self.connections += count;
-        let connections: Vec<_> = (first..first + count).map(ConnectionId).collect();
-        self.act(|primary, now, out| primary.accepted(now, socket, &connections, is_empty, out));
+        let mut takers = std::mem::take(&mut self.takers);
+        let mut arrivals = Vec::new();
+        for number in first..first + count {
+            let taker = takers.pop_front();
+            if let Some(Taker { run, line, .. }) = &taker {
+                self.note(*run, true, line.as_str());
+            }
+            arrivals.push(Arrival {
+                connection: ConnectionId(number),
+                sent: taker.map(|taker| (taker.run, taker.seq)),
+            });
+        }
+        self.act(|primary, now, out| primary.accepted(now, socket, &arrivals, is_empty, out));
     }
 
     fn queued(&mut self, socket: SocketId, connections: u32) {
@@ -134,7 +150,16 @@ impl World {
     }
 
     fn took(&mut self, effect: &Effect) -> bool {
-        let at = self.other.iter().position(|other| other == effect);
+        self.takes(|other| other == effect)
+    }
+
+    /// Whether it wants as many connections accepted there.
+    fn accepts(&mut self, at: SocketId, most: u32) -> bool {
+        self.takes(|effect| matches!(effect, Effect::Accept { socket, max, .. } if (*socket, *max) == (at, most)))
+    }
+
+    fn takes(&mut self, is_meant: impl Fn(&Effect) -> bool) -> bool {
+        let at = self.other.iter().position(is_meant);
         at.map(|at| self.other.remove(at)).is_some()
     }
 }

@@ -16,10 +16,7 @@ fn the_queue_of_a_stuck_worker_goes_to_the_other() {
     }
     world.pass(10);
     world.queued(stuck, 3);
-    assert!(world.took(&Effect::Accept {
-        socket: stuck,
-        max: 3
-    }));
+    assert!(world.accepts(stuck, 3));
     world.accepted(stuck, 3, true);
     assert_eq!(world.given(), [1, 1, 1]);
     world.hear(
@@ -38,8 +35,7 @@ fn steal(world: &mut World, socket: SocketId, waiting: u32) {
         world.pass(10);
         world.queued(socket, waiting);
     }
-    let max = waiting;
-    assert!(world.took(&Effect::Accept { socket, max }));
+    assert!(world.accepts(socket, waiting));
     // As many as were asked for: that it is empty is seen at the next look.
     world.accepted(socket, u64::from(waiting), false);
     world.pass(10);
@@ -82,9 +78,8 @@ fn a_stuck_queue_is_looked_at_soon_again_while_its_siblings_are_busy() {
     world.act(|primary, now, out| primary.waiting(now, stuck, out));
     world.pass(10);
     world.queued(stuck, 9);
-    let max = 4;
     assert!(
-        world.took(&Effect::Accept { socket: stuck, max }),
+        world.accepts(stuck, 4),
         "as many as one sibling may have held for it"
     );
     world.accepted(stuck, 4, false);
@@ -116,10 +111,7 @@ fn a_worker_that_gives_a_sign_of_life_is_not_suspected_any_more() {
         world.pass(10);
         world.queued(second, 1);
     }
-    assert!(!world.took(&Effect::Accept {
-        socket: second,
-        max: 1
-    }));
+    assert!(!world.accepts(second, 1));
     world.pass(10);
     world.queued(second, 0);
     // Its own queue is empty at the next look, and nobody else has emptied it.
