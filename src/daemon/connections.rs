@@ -345,3 +345,68 @@ impl Notes {
         &mut self.memory.bytes_mut()[at * NOTE_BYTES..][..NOTE_BYTES]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Protects: one connection for two workers. A note stays what it is until it is given back, whoever dies in between.
+    #[test]
+    fn a_note_is_there_for_every_daemon_until_it_is_given_back() {
+        let mut notes = Notes::new().unwrap();
+        let [first, second] = [(); 2].map(|()| notes.free.pop().unwrap());
+        notes.write(first, ConnectionId(7), (RunId(1), 40));
+        notes.write(second, ConnectionId(8), (RunId(2), 50));
+        notes.write(second, ConnectionId(8), (RunId(3), 60));
+        for _ in 0..2 {
+            let (again, left) = Notes::of(notes.memory.copy().unwrap()).unwrap();
+            let expected = [
+                (ConnectionId(7), (first, (RunId(1), 40))),
+                (ConnectionId(8), (second, (RunId(3), 60))),
+            ];
+            assert_eq!(left, expected.into());
+            assert!(!again.free.contains(&first) && !again.free.contains(&second));
+            notes = again;
+        }
+        notes.give_back(first);
+        let (again, left) = Notes::of(notes.memory.copy().unwrap()).unwrap();
+        assert!(left.keys().eq([&ConnectionId(8)]));
+        assert_eq!(again.free.last(), Some(&first), "low ones are used first");
+    }
+
+    // Protects: what another daemon is told of what was left with the keeper, and of nothing else.
+    #[test]
+    fn what_is_inherited_is_told_in_the_order_in_which_it_came() {
+        let fd = || Rc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        let mut notes = Notes::new().unwrap();
+        notes.write(0, ConnectionId(11), (RunId(1), 40));
+        notes.write(1, ConnectionId(12), (RunId(1), 41));
+        let stored = [
+            "connection/5/12",
+            "connection/4/9",
+            "connection/x/1",
+            "listen/5",
+        ];
+        let stored = stored.map(|key| (key.to_owned(), fd()));
+        let mut connections = Connections::default();
+        let told = connections.restore(stored, Some(notes.memory.copy().unwrap()));
+        let told: Vec<_> = told
+            .iter()
+            .filter_map(|input| match input {
+                Input::Inherited {
+                    connection,
+                    listener,
+                    handed,
+                } => Some((connection.0, listener.0, *handed)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, [(9, 4, None), (12, 5, Some((RunId(1), 41)))]);
+        let (_, left) = Notes::of(notes.memory.copy().unwrap()).unwrap();
+        assert!(
+            left.keys().eq([&ConnectionId(12)]),
+            "that of one that was closed is free"
+        );
+        assert_eq!(connections.next, 13);
+    }
+}

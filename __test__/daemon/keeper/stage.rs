@@ -251,6 +251,14 @@ impl Puppet {
         handles::send_with_fds(self.channel.as_fd(), bytes, &[]).expect("a channel");
     }
 
+    /// Says something after the process has ended, and lets go of its end of the channel.
+    pub(crate) fn speak_last(&mut self, request: Request) {
+        // If the keeper has closed its end, that shows in what it gives to the next daemon.
+        let _unheard = self.channel.send(request);
+        let (other, _) = handles::stream_pair().expect("sockets");
+        self.channel = Channel::new(other).expect("a channel");
+    }
+
     /// Exits with success; the keeper may take that as it likes.
     pub(crate) fn exit(mut self) {
         self.strings.write_all(b"q").expect("a puppet");
