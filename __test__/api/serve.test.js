@@ -75,7 +75,7 @@ test('serve starts an ordinary app in fork mode that hands out a folder, until i
   const [{ name, pm2_env }] = await box.call('list');
   expect(name).toBe(`static-page-server-${port}`);
   expect(pm2_env).toMatchObject({ exec_mode: 'fork_mode', pm_cwd: root, PM2_SERVE_PATH: root, PM2_SERVE_FTP: 'false' });
-  expect(String(pm2_env.PM2_SERVE_PORT)).toBe(String(port));
+  expect(pm2_env.PM2_SERVE_PORT).toBe(port);
   expect(await request(port, '/')).toMatchObject({ status: 200, body: '<p>home' });
   await box.call('delete', name);
   await expect(request(port, '/')).rejects.toThrow('ECONNREFUSED');

@@ -33,7 +33,7 @@ function serve(api, folder, port, options, commander) {
 }
 
 function variables({ asked, root, spa, ftp, basicAuthUsername, basicAuthPassword, monitor }) {
-  const result = { PM2_SERVE_PORT: String(asked), PM2_SERVE_PATH: root, PM2_SERVE_FTP: String(Boolean(ftp)) };
+  const result = { PM2_SERVE_PORT: asked, PM2_SERVE_PATH: root, PM2_SERVE_FTP: String(Boolean(ftp)) };
   if (spa !== undefined) result.PM2_SERVE_SPA = String(Boolean(spa));
   if (basicAuthUsername) {
     result.PM2_SERVE_BASIC_AUTH = 'true';
