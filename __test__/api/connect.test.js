@@ -30,6 +30,22 @@ test('the daemon lives on after the script that launched it, with its pid in pm2
   expect(await box.call('list')).toEqual([]);
 });
 
+test('a relative PM2_HOME is below the folder of the program, for the daemon and its apps too', async () => {
+  const { stdout, code } = await box.run(
+    `${pm2Of}
+    pm2.start({ script: ${JSON.stringify(IDLE)}, name: 'a', cwd: '/' }, (error, [{ pm2_env }]) => {
+      const { pm_out_log_path, pm_pid_path } = pm2_env;
+      console.log(JSON.stringify([error, pm2.Client.rpc_socket_file, pm_out_log_path, pm_pid_path]));
+      pm2.kill(() => pm2.disconnect());
+    });`,
+    { env: { PM2_HOME: './h' } },
+  );
+  expect(code).toBe(0);
+  const names = ['rpc.sock', 'logs/a-out.log', 'pids/a-0.pid'];
+  expect(JSON.parse(stdout)).toEqual([null, ...names.map((name) => path.join(box.home, name))]);
+  expect(box.read('h/logs/a-out.log')).toBe('');
+});
+
 test('a script ends by itself after disconnect, and not before', async () => {
   const { code, stdout } = await box.run(`${pm2Of}
     pm2.connect((error) => {

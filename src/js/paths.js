@@ -24,7 +24,8 @@ const FILES = {
 };
 
 /** Every path that pm2 uses below `home`, by the name of its constant. */
-function paths(home = defaultHome()) {
+function paths(given = defaultHome()) {
+  const home = absolute(given);
   const result = { PM2_HOME: home, PM2_ROOT_PATH: home };
   for (const [name, file] of Object.entries(FILES)) {
     const variable = name.includes('PM2_') ? name : `PM2_${name}`;
@@ -34,9 +35,14 @@ function paths(home = defaultHome()) {
 }
 
 function defaultHome() {
-  if (process.env.PM2_HOME) return process.env.PM2_HOME;
+  if (process.env.PM2_HOME) return absolute(process.env.PM2_HOME);
   const user = process.env.HOME || require('node:os').homedir();
   return user ? path.join(user, '.pm2') : path.join('/etc', '.pm2');
+}
+
+/** The daemon runs in another folder than the caller, and so do its apps. */
+function absolute(home) {
+  return path.isAbsolute(home) ? home : path.resolve(home);
 }
 
 /** How often, and how long apart in ms, it is tried again when something is still being written there. */
