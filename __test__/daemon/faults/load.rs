@@ -62,7 +62,14 @@ enum Trouble {
     KeeperKills,
 }
 
+/// Instances that are stuck for a part of each second, longer than it takes until others are given what waits for them.
+const STUCK: &str = "setInterval(() => { const until = Date.now() + 90; while (Date.now() < until); }, 150 + process.pid % 50);";
+
 fn hold_under_load(policy: &str, trouble: Trouble) {
+    hold(policy, trouble, "");
+}
+
+fn hold(policy: &str, trouble: Trouble, more_script: &str) {
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let mut dice = super::dice(policy);
@@ -71,7 +78,8 @@ fn hold_under_load(policy: &str, trouble: Trouble) {
     if !policy.is_empty() {
         more["NODE_CLUSTER_SCHED_POLICY"] = policy.into();
     }
-    daemon.start_node(&mut client, "web", script, &more);
+    let script = format!("{script}{more_script}");
+    daemon.start_node(&mut client, "web", &script, &more);
     wait_for("both to listen", || {
         (daemon.out_log("web").lines().count() == 2).then_some(())
     });
@@ -141,6 +149,12 @@ fn hold_under_load(policy: &str, trouble: Trouble) {
 #[test]
 fn a_cluster_loses_no_request_through_kills_and_updates() {
     hold_under_load("", Trouble::KillsAndUpdates);
+}
+
+// Protects: the same where the daemon takes connections from one instance for the other all the time.
+#[test]
+fn a_cluster_of_instances_that_get_stuck_loses_no_request_through_kills_and_updates() {
+    hold("", Trouble::KillsAndUpdates, STUCK);
 }
 
 // Protects: the same where every connection is handed to its worker by the daemon. One that is killed takes at most the connection with
