@@ -46,6 +46,23 @@ test('a relative PM2_HOME is below the folder of the program, for the daemon and
   expect(box.read('h/logs/a-out.log')).toBe('');
 });
 
+testOurs('a file that a variable names relatively is the same to the program and the daemon: below the home', async () => {
+  const { stdout } = await box.run(
+    `${pm2Of}
+    (async () => {
+      await pm2.set('key', 'value');
+      await pm2.start({ script: ${JSON.stringify(IDLE)}, name: 'a' });
+      await pm2.dump();
+      console.log((await pm2.resurrect()).length > 2);
+      await pm2.kill();
+    })();`,
+    { env: { PM2_MODULE_CONF_FILE: 'mine.json', PM2_DUMP_FILE_PATH: 'mine.dump' } },
+  );
+  expect(stdout).toBe('true\n');
+  expect(JSON.parse(box.read('h/mine.json'))).toEqual({ key: 'value' });
+  expect(JSON.parse(box.read('h/mine.dump'))).toHaveLength(1);
+});
+
 test('a script ends by itself after disconnect, and not before', async () => {
   const { code, stdout } = await box.run(`${pm2Of}
     pm2.connect((error) => {

@@ -29,7 +29,9 @@ function paths(given = defaultHome()) {
   const result = { PM2_HOME: home, PM2_ROOT_PATH: home };
   for (const [name, file] of Object.entries(FILES)) {
     const variable = name.includes('PM2_') ? name : `PM2_${name}`;
-    result[name] = process.env[variable] || path.join(home, file);
+    const value = process.env[variable];
+    // Sockets may be ports. Everything else that is relative is so to the home, as the daemon has it.
+    result[name] = value && name.endsWith('_PORT') ? value : path.resolve(home, value || file);
   }
   return Object.assign(result, { HAS_NODE_EMBEDDED: false, BUILTIN_NODE_PATH: null, BUILTIN_NPM_PATH: null });
 }
