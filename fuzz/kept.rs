@@ -7,10 +7,14 @@ use std::os::fd::AsFd as _;
 use pm2::daemon::probe;
 use pm2::host::dump;
 use pm2::host::handles;
+use pm2::host::roster;
 use pm2::keeper::proto::{Channel, Handover, ProtoError, Received, Report, Request};
 
 /// What a socket takes at once, whatever its buffers are.
 const FRAMES_MAX: usize = 64 * 1024;
+
+/// Where a roster names the boot that it is of.
+const BOOT: std::ops::Range<usize> = 8..64;
 
 /// The records of a daemon: as a file, and as what stands behind a checksum that is right. The checks themselves are in the probe.
 pub(crate) fn records(input: &[u8]) {
@@ -56,6 +60,24 @@ fn is_over<M>(received: &Result<Received<M>, ProtoError>) -> bool {
         Ok(Received::Closed) | Err(_) => true,
         Ok(Received::Nothing) => panic!("the other end has gone"),
     }
+}
+
+/// Who was started: however the file is damaged, each slot names one process at most, and never one that is everybody's parent. Cut
+/// anywhere, it names the same as far as it goes.
+pub(crate) fn roster(input: &[u8]) {
+    let boot = input.get(BOOT).unwrap_or_default();
+    let boot = boot.split(|byte| *byte == 0).next().unwrap_or_default();
+    let Ok(boot) = std::str::from_utf8(boot) else {
+        return;
+    };
+    let Some(entries) = roster::read(input, boot) else {
+        return;
+    };
+    assert!(entries.is_sorted_by(|(one, _), (next, _)| one < next));
+    assert!(entries.iter().all(|(_, entry)| entry.pid > 1));
+    assert!(entries.len() <= roster::SLOTS_MAX);
+    let half = roster::read(&input[..input.len() / 2], boot).unwrap_or_default();
+    assert!(entries.starts_with(&half));
 }
 
 /// A saved list: what is one is read the same once it is written again.

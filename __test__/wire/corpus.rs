@@ -122,6 +122,11 @@ fn every_known_record_of_a_keeper_keeps_the_promises() {
 }
 
 #[test]
+fn every_known_roster_keeps_the_promises() {
+    replay("roster", kept::roster);
+}
+
+#[test]
 fn every_known_word_between_keeper_and_daemon_keeps_the_promises() {
     replay("keeper", kept::keeper);
 }
