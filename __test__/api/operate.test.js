@@ -29,6 +29,37 @@ describe('list and describe', () => {
     expect(list[0].monit).toEqual({ memory: expect.any(Number), cpu: expect.any(Number) });
   });
 
+  // Protects: what comes in pieces and is parsed in pieces.
+  test('a list that is longer than a socket holds is whole and in order, one beside the other', async () => {
+    const LONG = `"ü\\},{"pid":[{ ${'x'.repeat(6000)}`;
+    const sleepers = Array.from({ length: 40 }, (_, id) => ({
+      name: `${id}`,
+      script: 'sleep',
+      args: '100',
+      interpreter: 'none',
+      env: { LONG },
+    }));
+    await box.start(sleepers);
+    const check = (list) => expect(list.map((each) => [each.name, each.pm2_env.LONG])).toEqual(sleepers.map(({ name }) => [name, LONG]));
+    check(await box.call('list'));
+    for (const list of await Promise.all([box.call('list'), box.call('list')])) check(list);
+  });
+
+  test('objects within an element that begin as elements do stay where they are', async () => {
+    const notes = "Array.from({ length: 1800 }, (_, pid) => ({ pid, text: '},{' }))";
+    const telling = `process.send({ type: 'axm:option:configuration', data: { notes: ${notes} } }); setInterval(() => {}, 1000);`;
+    await box.start([
+      { name: 'telling', script: box.write('telling.js', telling) },
+      { name: 'last', script: IDLE, env: { LONG: 'x'.repeat(100_000) } },
+    ]);
+    const list = await until(async () => {
+      const all = await box.call('list');
+      return all[0].pm2_env.axm_options.notes && all;
+    }, 'the notes');
+    expect(list.map((each) => each.name)).toEqual(['telling', 'last']);
+    expect(list[0].pm2_env.axm_options.notes.map((note) => note.pid)).toEqual([...Array(1800).keys()]);
+  });
+
   test('the members that callers read are there', async () => {
     const [{ pm2_env: record }] = await startAll('a');
     expect(record).toMatchObject({

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::error::{ClientError, End};
 use super::locked;
+use super::pieces::Pieces;
 use super::socket::Socket;
 use crate::wire::amp::{Decoder, Frame};
 use crate::wire::arg::Arg;
@@ -35,14 +36,35 @@ const LARGE_REPLY_BYTES: usize = 64 * 1024;
 /// One read of what may be many small messages. They are copied out of this buffer, so none of them keeps more memory than its own.
 pub(super) const READ_BYTES: usize = 16 * 1024;
 
-/// One read of the rest of a large message, straight to where it stays. A Unix socket holds about 200 KiB.
-const LARGE_READ_BYTES: usize = 128 * 1024;
+/// One read of the rest of a large message, straight to where it stays. A Unix socket holds about 200 KiB, but a read goes on for as long as the
+/// other end writes; what it gave is then handed on late.
+const LARGE_READ_BYTES: usize = 64 * 1024;
 
 /// Called once with how a call ended, on the runtime's thread or, if the call could not even be sent, on the caller's.
 pub type OnReply = Box<dyn FnOnce(Result<Bytes, ClientError>) + Send>;
 
+/// Called with some elements of a list, the JSON text of an array, before the end of the call, on the runtime's thread.
+pub type OnPiece = Arc<dyn Fn(Bytes) + Send + Sync>;
+
+/// Who waits for a reply.
+pub(super) struct Waiting {
+    pub(super) on_reply: OnReply,
+    /// Whether, and how, a long list is wanted before all of it is there.
+    pub(super) on_piece: Option<OnPiece>,
+}
+
+impl Waiting {
+    /// Somebody who wants the whole reply at once.
+    pub(super) fn for_all(on_reply: OnReply) -> Self {
+        Self {
+            on_reply,
+            on_piece: None,
+        }
+    }
+}
+
 /// A request that was not sent, not even in part, because the connection had ended.
-pub(super) struct Unsent(pub(super) OnReply);
+pub(super) struct Unsent(pub(super) Waiting);
 
 /// A live connection. Ends when the daemon closes it, when it sends what is no reply, or by [`Connection::close`].
 pub(super) struct Connection {
@@ -54,7 +76,7 @@ pub(super) struct Connection {
 
 #[derive(Default)]
 struct State {
-    outstanding: HashMap<RequestId, OnReply>,
+    outstanding: HashMap<RequestId, Waiting>,
     unsent: BytesMut,
     is_ended: bool,
     task: Option<AbortHandle>,
@@ -81,30 +103,25 @@ impl Connection {
         !locked(&self.state).is_ended
     }
 
-    /// Sends a request. From here on `on_reply` is called exactly once, unless it comes back in the error.
-    pub(super) fn send(
-        &self,
-        id: RequestId,
-        frame: &[u8],
-        on_reply: OnReply,
-    ) -> Result<(), Unsent> {
+    /// Sends a request. From here on who waits is answered exactly once, unless that comes back in the error.
+    pub(super) fn send(&self, id: RequestId, frame: &[u8], waiting: Waiting) -> Result<(), Unsent> {
         let mut state = locked(&self.state);
         if state.is_ended {
-            return Err(Unsent(on_reply));
+            return Err(Unsent(waiting));
         }
         if state.outstanding.len() >= MAX_OUTSTANDING
             || state.unsent.len() + frame.len() > MAX_UNSENT_BYTES
         {
             drop(state);
-            on_reply(Err(ClientError::Overloaded));
+            (waiting.on_reply)(Err(ClientError::Overloaded));
             return Ok(());
         }
         if self.write(&mut state, frame).is_err() {
             // The task sees the end of the stream too; what else is outstanding is its business.
             state.is_ended = true;
-            return Err(Unsent(on_reply));
+            return Err(Unsent(waiting));
         }
-        state.outstanding.insert(id, on_reply);
+        state.outstanding.insert(id, waiting);
         Ok(())
     }
 
@@ -148,6 +165,7 @@ impl Connection {
     async fn exchange(&self) -> End {
         let mut decoder = Decoder::new(MAX_REPLY_BYTES);
         let mut buffer = vec![0; READ_BYTES];
+        let mut ahead = None;
         loop {
             let interest = if locked(&self.state).unsent.is_empty() {
                 Interest::READABLE
@@ -159,7 +177,7 @@ impl Connection {
                 () = self.unsent.notified() => {}
             }
             self.flush();
-            if let Err(end) = self.receive(&mut decoder, &mut buffer) {
+            if let Err(end) = self.receive(&mut decoder, &mut buffer, &mut ahead) {
                 return end;
             }
         }
@@ -178,10 +196,16 @@ impl Connection {
     }
 
     /// Takes what has arrived.
-    fn receive(&self, decoder: &mut Decoder, buffer: &mut [u8]) -> Result<(), End> {
+    fn receive(
+        &self,
+        decoder: &mut Decoder,
+        buffer: &mut [u8],
+        ahead: &mut Option<Ahead>,
+    ) -> Result<(), End> {
         loop {
             let read = if decoder.is_mid_frame() {
-                self.socket.try_read_buf(decoder.room(LARGE_READ_BYTES))
+                let room = decoder.room(LARGE_READ_BYTES);
+                self.socket.try_read_buf(room, LARGE_READ_BYTES)
             } else {
                 let read = self.socket.try_read(buffer);
                 read.inspect(|read| decoder.push(&buffer[..*read]))
@@ -193,19 +217,51 @@ impl Connection {
                 Err(_) => return Err(End::Lost),
             }
             while let Some(frame) = decoder.next().map_err(garbled)? {
-                self.deliver(frame)?;
+                let (id, reply) = match ahead.take() {
+                    Some(ahead) => ahead.finish(&frame)?,
+                    None => understand(frame)?,
+                };
+                self.deliver(&id, reply);
+            }
+            self.look_ahead(decoder.begun(), ahead);
+        }
+    }
+
+    /// Hands out what has come of a long list.
+    fn look_ahead(&self, argument: &[u8], ahead: &mut Option<Ahead>) {
+        if argument.len() < LARGE_REPLY_BYTES {
+            return;
+        }
+        if ahead.is_none() {
+            let found = Pieces::of(argument).zip(self.only_one_waiting());
+            *ahead = found.map(|(pieces, (id, on_piece))| Ahead {
+                id,
+                on_piece,
+                pieces,
+            });
+        }
+        if let Some(ahead) = ahead {
+            while let Some(piece) = ahead.pieces.next(argument) {
+                (ahead.on_piece)(piece);
             }
         }
     }
 
+    /// Whose reply the next one is, as far as that can be told before its end, where the id stands; if pieces are wanted of it.
+    fn only_one_waiting(&self) -> Option<(RequestId, OnPiece)> {
+        let state = locked(&self.state);
+        let (id, waiting) = state.outstanding.iter().next()?;
+        let is_only_one = state.outstanding.len() == 1;
+        let on_piece = waiting.on_piece.clone().filter(|_| is_only_one)?;
+        Some((id.clone(), on_piece))
+    }
+
     /// Hands a reply to whoever waits for it. Compat: a reply that nobody waits for is ignored, as the reference client does.
-    fn deliver(&self, frame: Frame) -> Result<(), End> {
-        let (id, reply) = understand(frame)?;
-        let on_reply = locked(&self.state).outstanding.remove(&id);
-        if let Some(on_reply) = on_reply {
-            on_reply(reply);
+    fn deliver(&self, id: &RequestId, reply: Result<Bytes, ClientError>) {
+        let waiting = locked(&self.state).outstanding.remove(id);
+        if let Some(waiting) = waiting {
+            (waiting.on_reply)(reply);
         }
-        Ok(())
     }
 
     fn end(&self, end: &End) {
@@ -215,8 +271,8 @@ impl Connection {
             state.unsent = BytesMut::new();
             std::mem::take(&mut state.outstanding)
         };
-        for on_reply in outstanding.into_values() {
-            on_reply(Err(end.clone().into()));
+        for waiting in outstanding.into_values() {
+            (waiting.on_reply)(Err(end.clone().into()));
         }
     }
 }
@@ -246,6 +302,26 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.connection.end(&self.end);
+    }
+}
+
+/// A reply that is being handed out before its end has come.
+struct Ahead {
+    id: RequestId,
+    on_piece: OnPiece,
+    pieces: Pieces,
+}
+
+impl Ahead {
+    /// What is left of it, now that all of it has come.
+    fn finish(&self, frame: &Frame) -> Result<(RequestId, Result<Bytes, ClientError>), End> {
+        let id = Request::from(frame.clone()).id;
+        let rest = self.pieces.rest(&frame.args()[0]);
+        // Nobody but a daemon that has lost its mind answers what was not asked, and the pieces cannot be taken back.
+        match rest.filter(|_| id.as_ref() == Some(&self.id)) {
+            Some(rest) => Ok((self.id.clone(), Ok(rest))),
+            None => Err(garbled("a list without its end")),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Client;
-use super::connection::Connection;
+use super::connection::{Connection, Waiting};
 use super::error::ClientError;
 use crate::host::files::FileLock;
 use crate::wire::rpc;
@@ -119,9 +119,9 @@ async fn ask(
     let (sender, receiver) = oneshot::channel();
     let id = client.next_id();
     let frame = rpc::call(&id, method, args.as_bytes());
-    let on_reply = Box::new(move |reply| _ = sender.send(reply));
+    let waiting = Waiting::for_all(Box::new(move |reply| _ = sender.send(reply)));
     connection
-        .send(id, &frame, on_reply)
+        .send(id, &frame, waiting)
         .map_err(|_| ClientError::Lost)?;
     receiver.await.unwrap_or(Err(ClientError::Lost))
 }

@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod kill;
 mod launch;
+mod pieces;
 mod service;
 mod socket;
 pub mod startup;
@@ -20,7 +21,7 @@ mod tests;
 mod update;
 
 pub use bus::{BusMessage, Subscription};
-pub use connection::OnReply;
+pub use connection::{OnPiece, OnReply};
 pub use error::ClientError;
 pub use service::ServiceManager;
 
@@ -38,7 +39,7 @@ use tokio::sync::oneshot;
 use crate::host::paths::{Address, Home};
 use crate::wire::axon::RequestId;
 use crate::wire::rpc;
-use connection::{Connection, Unsent};
+use connection::{Connection, Unsent, Waiting};
 use launch::Launched;
 use socket::Socket;
 
@@ -215,15 +216,24 @@ impl Client {
 
     /// Sends the call at once if there is a connection, from any thread, and has `on_reply` called when its end is known, on the
     /// runtime's thread. Gives `on_reply` back, unused, when there is none.
-    pub fn call_now(&self, method: &str, args: &str, on_reply: OnReply) -> Result<(), OnReply> {
+    ///
+    /// Of a long list `on_piece` gets most elements while the others are still on their way; the reply is without those then.
+    pub fn call_now(
+        &self,
+        method: &str,
+        args: &str,
+        on_reply: OnReply,
+        on_piece: Option<OnPiece>,
+    ) -> Result<(), OnReply> {
         let Some(connection) = self.current() else {
             return Err(on_reply);
         };
         let id = self.next_id();
         let frame = rpc::call(&id, method, args.as_bytes());
+        let waiting = Waiting { on_reply, on_piece };
         connection
-            .send(id, &frame, on_reply)
-            .map_err(|Unsent(on_reply)| on_reply)
+            .send(id, &frame, waiting)
+            .map_err(|Unsent(waiting)| waiting.on_reply)
     }
 
     /// Listens to the bus, starting a daemon if none answers.
@@ -264,16 +274,16 @@ impl Client {
 
     async fn exchange(&self, encode: impl Fn(&RequestId) -> Bytes) -> Result<Bytes, ClientError> {
         let (sender, receiver) = oneshot::channel();
-        let mut on_reply: OnReply = Box::new(move |reply| {
+        let mut waiting = Waiting::for_all(Box::new(move |reply| {
             // Whoever dropped the call does not want the reply.
             let _ = sender.send(reply);
-        });
+        }));
         for _ in 0..SEND_ATTEMPTS_MAX {
             let (connection, _) = self.attach().await?;
             let id = self.next_id();
-            match connection.send(id.clone(), &encode(&id), on_reply) {
+            match connection.send(id.clone(), &encode(&id), waiting) {
                 Ok(()) => return receiver.await.unwrap_or(Err(ClientError::Lost)),
-                Err(Unsent(unused)) => on_reply = unused,
+                Err(Unsent(unused)) => waiting = unused,
             }
         }
         Err(ClientError::Lost)

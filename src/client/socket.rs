@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -68,11 +68,12 @@ impl Socket {
         }
     }
 
-    /// Reads what is there to the end of `buffer`, as far as it has room.
-    pub(super) fn try_read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+    /// Reads what is there to the end of `buffer`, as far as it has room, and at most so much.
+    pub(super) fn try_read_buf(&self, buffer: &mut BytesMut, most: usize) -> io::Result<usize> {
+        let mut buffer = buffer.limit(most);
         match self {
-            Self::Unix(stream) => stream.try_read_buf(buffer),
-            Self::Tcp(stream) => stream.try_read_buf(buffer),
+            Self::Unix(stream) => stream.try_read_buf(&mut buffer),
+            Self::Tcp(stream) => stream.try_read_buf(&mut buffer),
         }
     }
 

@@ -40,6 +40,7 @@ mod scratch;
 mod server;
 mod several;
 mod shared;
+mod slack;
 mod socket;
 mod sockets;
 mod spool;
@@ -111,7 +112,7 @@ pub fn run(home: &Path, keeper: Inheritance) -> ExitCode {
     let mut ready = start::ready_files();
     // A log that may not grow any more is an error of its write, as a full disk is, and not our end.
     signal::ignore(&[nix::libc::SIGXFSZ]);
-    process::keep_heap_small();
+    process::keep_freed_heap();
     // Eight descriptors an app, twelve if it does not read what it is sent; apps themselves are started by the keeper, with the limit the user gave.
     let open_files = OpenFiles::raise();
     let started = Home::new(home, &|name| std::env::var_os(name)).map_err(DaemonError::from);

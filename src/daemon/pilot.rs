@@ -27,6 +27,7 @@ use super::records::Records;
 use super::report::{self, SystemSampler};
 use super::runs::{RunRecord, Settled};
 use super::shared::Shared;
+use super::slack::Slack;
 use super::sockets::Sockets;
 use super::stops::{Ending, Stops};
 use super::testament::Testament;
@@ -98,6 +99,8 @@ pub(crate) struct Pilot {
     /// Why the last one that was to take over did not.
     pub(super) not_replaced: Option<String>,
     logs_retry_at: Option<Duration>,
+    /// Heap that was freed and is still ours.
+    slack: Slack,
     pub(super) memory: MemoryWatch,
     pub(super) watches: Watches,
 }
@@ -205,6 +208,7 @@ impl Pilot {
             is_replaced: false,
             not_replaced: None,
             logs_retry_at: None,
+            slack: Slack::default(),
             memory: MemoryWatch::default(),
             watches: Watches::default(),
         }
@@ -278,6 +282,7 @@ impl Pilot {
             self.supervisor.deadline(),
             self.stops.deadline(),
             self.logs_retry_at,
+            self.slack.deadline(),
             self.memory.deadline(),
             self.watches.deadline(),
         ];
@@ -301,6 +306,7 @@ impl Pilot {
             let mut wanted = Vec::new();
             while let Some(input) = self.inputs.pop_front() {
                 wanted.push(self.supervisor.handle(Shared::now(), input));
+                self.slack.worked(now.mono);
             }
             // First written down, then done: another daemon must never decide differently what has been done already.
             self.save();
@@ -318,6 +324,7 @@ impl Pilot {
         self.look_at_spools();
         self.connections.settle(&self.link);
         self.look_after_logs(now.mono);
+        self.slack.look(now.mono);
         self.memory.plan(now.mono, &self.supervisor);
         self.watches.sync(&self.supervisor, &self.journal);
     }
@@ -356,6 +363,7 @@ impl Pilot {
 
     fn obey(&mut self, command: Command) {
         let Command { order, reply, peer } = command;
+        self.slack.worked(Shared::now().mono);
         match order {
             Order::Core(call, shape) => {
                 if let Some(text) = unknown::notice(&call) {

@@ -217,8 +217,7 @@ class Client {
   }
 
   async #call(method, args) {
-    const text = toJson(method, args);
-    return JSON.parse(await this.#link.request(this.daemon_mode, 'call', method, text));
+    return this.#link.call(this.daemon_mode, method, toJson(method, args));
   }
 
   #list() {

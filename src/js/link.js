@@ -8,6 +8,7 @@ const OK = 0;
 const FAILED = 1;
 const EVENT = 2;
 const BUS_CLOSED = 3;
+const PIECE = 4;
 
 /** Pause before the bus is looked for again after the daemon has gone, in ms; grows by half each time. These are pm2's own. */
 const RETRY_FIRST = 100;
@@ -45,6 +46,11 @@ class Link {
   /** One request to the native half; connects first. The value is the answer's JSON text. */
   request(isDaemon, op, name, payload) {
     return this.#open().request(isDaemon, op, name, payload);
+  }
+
+  /** One call to the daemon; connects first. The value is the array of values that it answers with. */
+  call(isDaemon, method, payload) {
+    return this.#open().call(isDaemon, method, payload);
   }
 
   /** One request to the native half that needs no daemon. The value is the answer's JSON text. */
@@ -126,12 +132,12 @@ class Session {
     this.#native = new Connection(JSON.stringify(config), (...message) => this.#onMessage(...message));
   }
 
-  /** Sends without connecting first. */
-  ask(op, name, payload) {
+  /** Sends without connecting first. `onPiece` gets what is known of the answer before its end. */
+  ask(op, name, payload, onPiece) {
     if (this.#isClosed) return Promise.reject(closedError());
     const id = this.#lastId++;
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject });
+      this.#pending.set(id, { resolve, reject, onPiece });
       this.#hold();
       this.#native.send(id, op, name, payload);
     });
@@ -158,10 +164,32 @@ class Session {
     }
   }
 
-  request(isDaemon, op, name, payload) {
+  request(isDaemon, op, name, payload, onPiece) {
     // What is called just before `disconnect` must be on its way by then.
-    if (this.#isConnected) return this.ask(op, name, payload);
-    return this.connect(isDaemon).then(() => this.ask(op, name, payload));
+    if (this.#isConnected) return this.ask(op, name, payload, onPiece);
+    return this.connect(isDaemon).then(() => this.ask(op, name, payload, onPiece));
+  }
+
+  /** A long list is parsed while the rest of it is still on its way. */
+  async call(isDaemon, method, payload) {
+    const elements = [];
+    let held = null;
+    const onPiece = (text) => {
+      if (held !== null) {
+        held.push(text);
+        return;
+      }
+      try {
+        for (const element of JSON.parse(text)) elements.push(element);
+      } catch {
+        // Cut within an element (see `client/pieces.rs`). From here on all of it is wanted.
+        held = [text];
+      }
+    };
+    const rest = await this.request(isDaemon, 'call', method, payload, onPiece);
+    const values = JSON.parse(held === null ? rest : `[[${held.map((text) => text.slice(1, -1)).join()},${rest.slice(2)}`);
+    if (elements.length > 0) values[0] = elements.concat(values[0]);
+    return values;
   }
 
   async subscribe(isDaemon, bus) {
@@ -242,6 +270,10 @@ class Session {
     }
     const request = this.#pending.get(id);
     if (request === undefined) return;
+    if (status === PIECE) {
+      request.onPiece(text);
+      return;
+    }
     this.#pending.delete(id);
     if (status === OK) request.resolve(text);
     else request.reject(toError(text));

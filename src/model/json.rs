@@ -180,12 +180,12 @@ fn write_quoted(out: &mut Vec<u8>, text: &str) {
 /// The members of an object's text, without the braces.
 #[must_use]
 pub(crate) fn inside(object: &str) -> &str {
-    let trimmed = object.trim();
+    let trimmed = object.trim_ascii();
     trimmed
         .strip_prefix('{')
         .and_then(|rest| rest.strip_suffix('}'))
         .unwrap_or("")
-        .trim()
+        .trim_ascii()
 }
 
 /// Sees to it that the members of an object's text come next in a text: see [`copied`].

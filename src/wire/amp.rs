@@ -114,6 +114,22 @@ impl Decoder {
         !self.intake.bytes().is_empty()
     }
 
+    /// What has come of the first argument of the frame in front, as long as that argument is not complete.
+    #[must_use]
+    pub fn begun(&self) -> &[u8] {
+        let Header {
+            complete,
+            position,
+            missing,
+            ..
+        } = self.header;
+        if complete > 0 || missing == 0 {
+            return &[];
+        }
+        let bytes = self.intake.bytes().get(position + LENGTH_BYTES..);
+        bytes.unwrap_or_default()
+    }
+
     /// Reads on from where the last call stopped; true once the frame in front is complete.
     fn advance(&mut self) -> Result<bool, AmpError> {
         let bytes = self.intake.bytes();

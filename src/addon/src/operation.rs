@@ -122,6 +122,7 @@ impl Desk {
 
 /// Sends a call from JavaScript's thread, or gives the answer back if there is no connection any more.
 pub(crate) fn call_now(client: &Client, request: &Request, answer: Answer) -> Result<(), Answer> {
+    let on_piece = answer.pieces();
     // The client gives back what it cannot use, but as a closure; the answer has to be got out of it.
     let slot = Arc::new(Mutex::new(Some(answer)));
     let take =
@@ -132,7 +133,7 @@ pub(crate) fn call_now(client: &Client, request: &Request, answer: Answer) -> Re
             answer.result(reply);
         }
     });
-    match client.call_now(&request.name, &request.payload, on_reply) {
+    match client.call_now(&request.name, &request.payload, on_reply, Some(on_piece)) {
         Ok(()) => Ok(()),
         Err(_) => take(&slot).map_or(Ok(()), Err),
     }

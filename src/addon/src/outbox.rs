@@ -7,7 +7,7 @@ use bytes::Bytes;
 use napi::bindgen_prelude::{Either, FnArgs, Function, Latin1String};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Result, Status};
-use pm2::client::{BusMessage, ClientError};
+use pm2::client::{BusMessage, ClientError, OnPiece};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What a message is. The numbers are the contract with `src/js/link.js`.
@@ -17,6 +17,8 @@ enum Kind {
     Failure = 1,
     Event = 2,
     BusClosed = 3,
+    /// Elements of a list whose other elements, and the end of the request, follow.
+    Piece = 4,
 }
 
 /// The id of messages that answer nothing.
@@ -90,6 +92,16 @@ impl Outbox {
         });
     }
 
+    fn piece(&self, id: i32, piece: Bytes) {
+        self.post(Message {
+            id,
+            kind: Kind::Piece,
+            text: text_of(piece),
+            extra: text(String::new()),
+            _permit: None,
+        });
+    }
+
     pub(crate) fn hold(&self, env: Env) -> Result<()> {
         #[expect(
             deprecated,
@@ -144,6 +156,12 @@ impl Answer {
             Ok(value) => self.value(value),
             Err(error) => self.failure(error.to_json()),
         }
+    }
+
+    /// Hands out what is known of the answer before its end.
+    pub(crate) fn pieces(&self) -> OnPiece {
+        let (outbox, id) = (self.outbox.clone(), self.id);
+        Arc::new(move |piece| outbox.piece(id, piece))
     }
 
     /// Where the answer goes, for what else there will be to say.

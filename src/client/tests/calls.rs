@@ -1,7 +1,14 @@
 //! What becomes of a call while the connection holds.
 
-use crate::client::ClientError;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+
 use crate::client::connection::MAX_OUTSTANDING;
+use crate::client::{ClientError, OnPiece, OnReply};
+use crate::wire::axon::RequestId;
 use crate::wire::rpc;
 
 use super::{Peer, Stage, frame, listen, run};
@@ -196,6 +203,126 @@ fn a_large_reply_arrives_whole() {
     });
 }
 
+/// What a call with pieces has heard.
+#[derive(Default)]
+struct Heard {
+    pieces: Mutex<Vec<Bytes>>,
+    end: Mutex<Option<Result<Bytes, ClientError>>>,
+}
+
+impl Heard {
+    /// Makes a call on a connection that is there.
+    fn call(stage: &Stage) -> Arc<Self> {
+        let heard = Arc::<Self>::default();
+        let (on_end, on_piece) = (Arc::clone(&heard), Arc::clone(&heard));
+        let on_reply: OnReply = Box::new(move |reply| *on_end.end.lock().unwrap() = Some(reply));
+        let on_piece: OnPiece = Arc::new(move |piece| on_piece.pieces.lock().unwrap().push(piece));
+        let sent = stage
+            .client
+            .call_now("getMonitorData", "[{}]", on_reply, Some(on_piece));
+        assert!(sent.is_ok());
+        heard
+    }
+
+    fn is_ended(&self) -> bool {
+        self.end.lock().unwrap().is_some()
+    }
+
+    /// All elements of the list that is the first value.
+    fn elements(&self) -> Vec<Value> {
+        let end = self.end.lock().unwrap().take().unwrap().unwrap();
+        let mut elements: Vec<Value> = Vec::new();
+        for piece in self.pieces.lock().unwrap().iter() {
+            elements.extend(serde_json::from_slice::<Vec<Value>>(piece).unwrap());
+        }
+        let values: Value = serde_json::from_slice(&end).unwrap();
+        elements.extend_from_slice(values[0].as_array().unwrap());
+        elements
+    }
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A list of 400 kB, as a reply has it.
+fn long_list() -> (Vec<Value>, String) {
+    let elements: Vec<Value> = (0..100)
+        .map(|id| serde_json::json!({"pm_id": id, "text": "ü],[\"".repeat(500)}))
+        .collect();
+    let text = Value::from(elements.clone()).to_string();
+    (elements, text)
+}
+
+/// Whoever parses a long list need not wait for all of it, and gets all of it.
+#[test]
+fn most_of_a_long_list_is_handed_out_before_its_end_has_come() {
+    run(async {
+        let stage = Stage::new();
+        let listener = stage.listen();
+        let (connected, mut peer) = tokio::join!(stage.client.connect(), Peer::accept(&listener));
+        connected.unwrap();
+        let (elements, text) = long_list();
+        for _ in 0..2 {
+            let heard = Heard::call(&stage);
+            let reply = rpc::reply(&peer.id().await, &[text.as_bytes()]);
+            let (most, end) = reply.split_at(reply.len() - 10);
+            peer.write(most).await;
+            until(|| heard.pieces.lock().unwrap().len() > 5).await;
+            assert!(!heard.is_ended());
+            peer.write(end).await;
+            until(|| heard.is_ended()).await;
+            assert_eq!(heard.elements(), elements);
+        }
+    });
+}
+
+/// The id stands at the end: as long as two calls wait, nobody knows whose list it is.
+#[test]
+fn a_list_that_may_be_another_caller_s_is_handed_out_whole() {
+    run(async {
+        let stage = Stage::new();
+        let listener = stage.listen();
+        let (connected, mut peer) = tokio::join!(stage.client.connect(), Peer::accept(&listener));
+        connected.unwrap();
+        let (elements, text) = long_list();
+        let (first, second) = (Heard::call(&stage), Heard::call(&stage));
+        let (first_id, second_id) = (peer.id().await, peer.id().await);
+        peer.write(&rpc::reply(&second_id, &[text.as_bytes()]))
+            .await;
+        until(|| second.is_ended()).await;
+        assert_eq!(
+            (first.pieces.lock().unwrap().len(), first.is_ended()),
+            (0, false)
+        );
+        assert_eq!(second.pieces.lock().unwrap().len(), 0);
+        assert_eq!(second.elements(), elements);
+        peer.write(&rpc::reply(&first_id, &[b"[]"])).await;
+        until(|| first.is_ended()).await;
+    });
+}
+
+/// Pieces that were handed out cannot be taken back.
+#[test]
+fn a_list_that_ends_as_the_answer_to_something_else_fails_the_call() {
+    run(async {
+        let stage = Stage::new();
+        let listener = stage.listen();
+        let (connected, mut peer) = tokio::join!(stage.client.connect(), Peer::accept(&listener));
+        connected.unwrap();
+        let heard = Heard::call(&stage);
+        peer.id().await;
+        let stranger = RequestId::new("4194305", 9);
+        peer.write(&rpc::reply(&stranger, &[long_list().1.as_bytes()]))
+            .await;
+        until(|| heard.is_ended()).await;
+        assert!(heard.end.lock().unwrap().take().unwrap().is_err());
+        assert!(!stage.client.is_connected());
+    });
+}
+
 /// A daemon that never answers must not make its callers grow without bound.
 #[test]
 fn calls_beyond_the_limit_fail_at_once() {
@@ -205,7 +332,12 @@ fn calls_beyond_the_limit_fail_at_once() {
         let (connected, _peer) = tokio::join!(stage.client.connect(), Peer::accept(&listener));
         connected.unwrap();
         for _ in 0..MAX_OUTSTANDING {
-            assert!(stage.client.call_now("a", "[]", Box::new(|_| ())).is_ok());
+            assert!(
+                stage
+                    .client
+                    .call_now("a", "[]", Box::new(|_| ()), None)
+                    .is_ok()
+            );
         }
         let error = stage.client.call("a", "[]").await.unwrap_err();
         assert!(error.is_retryable(), "{error}");

@@ -132,7 +132,7 @@ fn a_runtime_that_ends_fails_what_is_outstanding() {
         let (connected, _peer) = tokio::join!(stage.client.connect(), Peer::accept(&listener));
         connected.unwrap();
         let on_reply = Box::new(move |reply| *seen.lock().unwrap() = Some(reply));
-        assert!(stage.client.call_now("a", "[]", on_reply).is_ok());
+        assert!(stage.client.call_now("a", "[]", on_reply, None).is_ok());
     });
     assert!(matches!(
         *ended.lock().unwrap(),
