@@ -128,6 +128,20 @@ test('ignore_watch takes paths, globs and the text of regular expressions', asyn
   await restarted(1);
 });
 
+test('an empty ignore_watch ignores nothing, a dot and a star what begins with a dot', async () => {
+  for (const folder of ['node_modules', 'src']) fs.mkdirSync(path.join(box.folder, 'app', folder), { recursive: true });
+  await startWatched({ ignore_watch: [] });
+  box.write('app/node_modules/x.js', 'x');
+  await restarted(1);
+  await box.call('delete', 'w');
+  await startWatched({ ignore_watch: ['.*'] });
+  box.write('app/.env', 'x');
+  await quiet();
+  expect(await restarts()).toBe(0);
+  box.write('app/src/x.js', 'x');
+  await restarted(1);
+});
+
 test('watch takes paths and globs', async () => {
   for (const folder of ['server', 'client', 'lib']) fs.mkdirSync(path.join(box.folder, 'app', folder), { recursive: true });
   await startWatched({ watch: ['server', 'lib/*.js'] });

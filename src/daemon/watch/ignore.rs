@@ -112,7 +112,8 @@ fn regex(pattern: &str) -> Option<Regex> {
         };
         return Regex::new(&format!("{flags}{}", body.replace("\\/", "/"))).ok();
     }
-    let signs = ["\\.", "[\\/", "[/", ".*", ".+", "(?:", "\\/", "\\d", "\\w"];
+    // Not `.*`: `.*` and `app.*` are globs.
+    let signs = ["\\.", "[\\/", "[/", ".+", "(?:", "\\/", "\\d", "\\w"];
     let has_sign = signs.iter().any(|sign| pattern.contains(sign));
     let is_anchored = pattern.starts_with('^') || pattern.ends_with('$');
     // `*.*` and `a/.*` are globs.
@@ -161,6 +162,12 @@ mod tests {
         check(&["/\\.TMP$/i"], "a/b.tmp", true);
         check(&["/\\.TMP$/"], "a/b.tmp", false);
         check(&["*.*"], "a.js", true);
+        check(&[".*"], ".git/HEAD", true);
+        check(&[".*"], "a.js", false);
+        check(&["app.*"], "app.js", true);
+        check(&["app.*"], "src/application.js", false);
+        check(&["a.*\\.js$"], "src/app.js", true);
+        check(&[], "node_modules/x/index.js", false);
         check(&["["], "a.js", false);
         check(&["/etc/passwd"], "a.js", false);
         check(&["@(x|y)"], "y/z", true);

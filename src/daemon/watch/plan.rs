@@ -50,9 +50,11 @@ impl Plan {
         let cwd = value("pm_cwd").and_then(|cwd| cwd.as_str().map(PathBuf::from));
         let cwd = cwd.unwrap_or_else(|| "/".into());
         let options = value("watch_options").unwrap_or_default();
+        // An empty list is an answer, an empty text is none.
         let mut ignored = value("ignore_watch")
-            .map(texts)
-            .filter(|list| !list.is_empty());
+            .map(|given| (given.is_array(), texts(given)))
+            .filter(|(is_list, texts)| *is_list || !texts.is_empty())
+            .map(|(_, texts)| texts);
         let more = options
             .get("ignored")
             .cloned()
