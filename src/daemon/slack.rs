@@ -33,3 +33,25 @@ impl Slack {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Protects: a daemon that is never quiet gives back what it does not need, and one that is has nothing left to do.
+    #[test]
+    fn heap_is_given_back_a_while_after_the_first_work_and_then_not_again() {
+        let at = Duration::from_secs;
+        let mut slack = Slack::default();
+        assert_eq!(slack.deadline(), None);
+        slack.worked(at(10));
+        let due = slack.deadline();
+        assert_eq!(due, Some(at(10) + KEPT_FOR));
+        slack.worked(at(10) + KEPT_FOR / 2);
+        assert_eq!(slack.deadline(), due, "put off by no later work");
+        slack.look(at(10));
+        assert_eq!(slack.deadline(), due);
+        slack.look(at(10) + KEPT_FOR);
+        assert_eq!(slack.deadline(), None);
+    }
+}
