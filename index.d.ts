@@ -478,7 +478,8 @@ declare namespace pm2 {
     close(): void;
   }
 
-  interface BusSocket {
+  /** Emits `reconnect attempt` while no daemon is there, `connect` when there is one again, and `close`. */
+  interface BusSocket extends NodeJS.EventEmitter {
     close(): void;
   }
 

@@ -6,7 +6,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const { sandbox, until, testOurs, FIXTURES } = require('./helper.js');
+const { sandbox, call, until, testOurs, FIXTURES } = require('./helper.js');
 
 const box = sandbox();
 const ECHO = path.join(FIXTURES, 'echo.js');
@@ -40,6 +40,23 @@ testOurs('a caller goes on after the daemon was killed, with the same object and
   }
   const [app] = await box.call('list');
   expect([app.pid, app.pm2_env.restart_time, app.pm2_env.status]).toEqual([pid, 0, 'online']);
+});
+
+testOurs('the socket of a bus says when the daemon has gone, when there is one again, and its own end', async () => {
+  const [bus, sock] = await new Promise((resolve) => box.pm2.launchBus((_error, ...both) => resolve(both)));
+  expect(bus.sock).toBe(sock);
+  const said = [];
+  for (const event of ['reconnect attempt', 'connect', 'close']) sock.on(event, () => said.push(event));
+  const other = box.instance();
+  await call(other, 'killDaemon');
+  await until(() => said.includes('reconnect attempt'), 'the first attempt');
+  await call(other, 'connect');
+  await until(() => said.includes('connect'), 'another daemon');
+  expect([...new Set(said)]).toEqual(['reconnect attempt', 'connect']);
+  sock.close();
+  await until(() => said.includes('close'), 'the end');
+  await box.call('disconnect');
+  expect(said.filter((event) => event === 'close')).toHaveLength(1);
 });
 
 testOurs('a call in flight fails with an error that says what to do', async () => {

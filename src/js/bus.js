@@ -1,5 +1,24 @@
 'use strict';
 
+const EventEmitter = require('node:events');
+
+/**
+ * What stands for pm2's socket: there to be closed, and to say `reconnect attempt` while no daemon is there, `connect` when there is one again,
+ * and `close` at its end. Viewers of logs wait for that.
+ */
+class BusSocket extends EventEmitter {
+  #close;
+
+  constructor(close) {
+    super();
+    this.#close = close;
+  }
+
+  close() {
+    this.#close();
+  }
+}
+
 /**
  * The events of one daemon.
  *
@@ -11,15 +30,22 @@ class Bus {
   #leave;
   #isEnded = false;
   #held = [];
+  #sock = null;
 
   /** @param {() => void} leave ends the subscription */
   constructor(leave) {
     this.#leave = leave;
   }
 
-  /** What stands for pm2's socket: there to be closed. */
   get sock() {
-    return { close: () => this.close() };
+    this.#sock ??= new BusSocket(() => this.close());
+    return this.#sock;
+  }
+
+  /** Says on the socket what has become of the connection. */
+  tell(event) {
+    const sock = this.#sock;
+    if (sock !== null) process.nextTick(() => sock.emit(event));
   }
 
   on(pattern, listener) {
@@ -46,6 +72,7 @@ class Bus {
 
   /** Lets no further event through. */
   end() {
+    if (!this.#isEnded) this.tell('close');
     this.#isEnded = true;
     this.#held = null;
     this.#listeners = [];

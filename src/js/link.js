@@ -286,10 +286,12 @@ class Session {
     this.#retryTimer ??= setTimeout(async () => {
       this.#retryTimer = null;
       this.#retryAfter = Math.min(Math.round(this.#retryAfter * 1.5), RETRY_MAX);
+      this.#tellBuses('reconnect attempt');
       try {
         if ((await this.ask('ping', '', '{}')) === 'true') {
           await this.ask('subscribe', '', '{}');
           this.#retryAfter = RETRY_FIRST;
+          this.#tellBuses('connect');
           return;
         }
       } catch {
@@ -297,6 +299,10 @@ class Session {
       }
       this.#retry();
     }, this.#retryAfter);
+  }
+
+  #tellBuses(event) {
+    for (const bus of this.#buses) bus.tell(event);
   }
 
   #cancelRetry() {
