@@ -180,17 +180,23 @@ describe('exceptions', () => {
 
 testOurs('an idle app costs at most 0.5 MB more than under plain node', async () => {
   const script = path.join(FIXTURES, 'churn.js');
-  const [{ pid }] = await box.start({ script, interpreter: process.execPath });
-  const child = spawn(process.execPath, [script], { stdio: 'ignore' });
+  const apps = await box.start({ script, interpreter: process.execPath, instances: 6, exec_mode: 'fork' });
+  const children = apps.map(() => spawn(process.execPath, [script], { stdio: 'ignore' }));
+  // Some of Node's heaps are collected once more than others, and a megabyte smaller for that; the largest of several are not.
+  const largest = async (processes) => {
+    const sizes = [];
+    for (const { pid } of processes) sizes.push(await quiet(pid));
+    return Math.max(...sizes);
+  };
   try {
-    expect((await quiet(pid)) - (await quiet(child.pid))).toBeLessThan(512);
+    expect((await largest(apps)) - (await largest(children))).toBeLessThan(512);
   } finally {
-    child.kill('SIGKILL');
+    for (const child of children) child.kill('SIGKILL');
   }
-  expect(isAlive(pid)).toBe(true);
+  expect(apps.every(({ pid }) => isAlive(pid))).toBe(true);
 });
 
-/** Resident kilobytes of a process once it has done nothing for a while. */
+/** Kilobytes of memory of its own that a process has, once it has done nothing for a while. Of files the kernel maps more or less as it likes. */
 async function quiet(pid) {
   let last = '';
   let same = 0;
@@ -200,5 +206,5 @@ async function quiet(pid) {
     last = now;
     return same > 15;
   }, 'quiet');
-  return Number(/^Rss: +(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]);
+  return Number(/^Anonymous: +(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]);
 }
