@@ -112,6 +112,19 @@ impl Daemon {
         Client::new(&self.path("rpc.sock"))
     }
 
+    /// Whether somebody answers, and not only listens: a daemon that finds its keeper gone before it knows everything ends again.
+    pub(crate) fn is_answering(&self) -> bool {
+        let Ok(mut stream) = UnixStream::connect(self.path("rpc.sock")) else {
+            return false;
+        };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let ping = frame(&[
+            b"j:{\"type\":\"call\",\"method\":\"ping\",\"args\":[{}]}",
+            b"s:1:0",
+        ]);
+        stream.write_all(&ping).is_ok() && matches!(stream.read(&mut [0]), Ok(1))
+    }
+
     pub(crate) fn bus(&self) -> Bus {
         // Whoever can call can be heard: the subscription is there once the daemon has answered a later call.
         let bus = Bus::new(&self.path("pub.sock"));

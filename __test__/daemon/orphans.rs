@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -37,8 +36,7 @@ impl Daemon {
     fn begin_again(&self) {
         wait_for("a daemon", || {
             let line = launch(self.home(), &[]);
-            let is_served = || UnixStream::connect(self.path("rpc.sock")).is_ok();
-            (line["online"] == true || is_served()).then_some(())
+            (line["online"] == true || self.is_answering()).then_some(())
         });
     }
 }
