@@ -332,6 +332,8 @@ impl Frames {
                 Ok(0) => return None,
                 Ok(length) => self.buffer.extend_from_slice(&chunk[..length]),
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                // A read with a time limit is not begun again by itself when the machine was halted for a moment.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => panic!("no frame: {error}"),
             }
         }

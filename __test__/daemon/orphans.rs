@@ -170,13 +170,15 @@ fn an_app_that_ended_meanwhile_is_restarted_and_counted() {
 fn workers_of_a_cluster_are_begun_again_and_their_port_answers() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
-    let script = "require('http').createServer((q, a) => a.end('hello')).listen(0, '127.0.0.1', function () { require('fs').writeFileSync(process.env.PM2_HOME + '/port', String(this.address().port)) });";
+    let script = "require('http').createServer((q, a) => a.end('hello')).listen(0, '127.0.0.1', function () { require('fs').appendFileSync(process.env.PM2_HOME + '/port', this.address().port + '\\n') });";
     let more = json!({"exec_mode": "cluster_mode", "instances": 2});
     daemon.start_node(&mut client, "web", script, &more);
+    // Of both: one that listens only now would name the port of before.
     let port = || {
-        fs::read_to_string(daemon.path("port"))
-            .ok()
-            .filter(|port| !port.is_empty())
+        let ports = fs::read_to_string(daemon.path("port")).ok()?;
+        let mut lines = ports.lines();
+        let port = lines.next()?.to_owned();
+        lines.next().map(|_| port)
     };
     wait_for("a port", port);
     daemon.kill_both();
