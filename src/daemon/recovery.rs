@@ -101,6 +101,12 @@ impl Hello {
         self.stored.remove(key)
     }
 
+    /// Takes all whose keys begin with this.
+    fn take_all(&mut self, prefix: &str) -> Vec<(String, Held)> {
+        let taken = |key: &String, _: &mut Held| key.starts_with(prefix);
+        self.stored.extract_if(taken).collect()
+    }
+
     /// The same as a descriptor of its own.
     pub(crate) fn copy(&mut self, key: &str) -> io::Result<Option<OwnedFd>> {
         self.take(key).map(|fd| fd.try_clone()).transpose()
@@ -221,12 +227,7 @@ impl Pilot {
         self.records.begin_anew(&all)?;
         self.testament.begin_anew(now.mono, &self.home, &all);
         self.testament.retain(|run| hello.is_running(run));
-        let (sockets, others) = std::mem::take(&mut hello.stored)
-            .into_iter()
-            .partition(|(key, _)| key.starts_with(sockets::PREFIX));
-        hello.stored = others;
-        let sockets: HashMap<String, Held> = sockets;
-        for (key, fd) in sockets {
+        for (key, fd) in hello.take_all(sockets::PREFIX) {
             self.sockets
                 .restore(&key, fd.try_clone()?, &self.reports_in);
         }
@@ -256,10 +257,7 @@ impl Pilot {
     /// Gets hold of the connections again that no worker had for certain.
     fn recover_connections(&mut self, hello: &mut Hello) -> Result<(), DaemonError> {
         let notes = hello.copy(connections::NOTES_KEY)?;
-        let (stored, others) = std::mem::take(&mut hello.stored)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(key, _)| key.starts_with(connections::PREFIX));
-        hello.stored = others.into_iter().collect();
+        let stored = hello.take_all(connections::PREFIX);
         self.inputs.extend(self.connections.restore(stored, notes));
         Ok(())
     }

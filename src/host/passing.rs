@@ -1,11 +1,11 @@
 //! Accepting a connection for somebody else, in one act as far as that can be.
 
 use super::handles::send_with_fds;
-use super::sockets::{Accepted, Passed, accept};
+use super::sockets::Accepted;
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_void};
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::ptr;
 
 /// Much more than what runs on it needs.
@@ -88,27 +88,15 @@ impl<'a> Job<'a> {
         Self {
             listener,
             receivers,
-            accepted: Accepted {
-                connections: Vec::with_capacity(receivers.len()),
-                end: None,
-            },
+            accepted: Accepted::with_room(receivers.len()),
         }
     }
 
     /// Allocates nothing and takes no lock: nobody else's could be let go of in the other process.
     fn run(&mut self) {
-        for receiver in self.receivers {
-            match accept(self.listener) {
-                Ok(fd) => {
-                    let is_passed = receiver.pass(fd.as_fd());
-                    self.accepted.connections.push(Passed { fd, is_passed });
-                }
-                Err(errno) => {
-                    self.accepted.end = Some(errno);
-                    break;
-                }
-            }
-        }
+        let receivers = self.receivers;
+        let pass = |number: usize, fd: BorrowedFd| receivers[number].pass(fd);
+        self.accepted.fill(self.listener, receivers.len(), pass);
     }
 }
 
@@ -118,6 +106,7 @@ mod tests {
     use crate::host::handles::{receive_with_fds, stream_pair};
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd as _;
 
     fn listener() -> (TcpListener, std::net::SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

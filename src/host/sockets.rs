@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::mem::zeroed;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -192,26 +192,45 @@ pub struct Accepted {
     pub end: Option<Errno>,
 }
 
-/// The next `max` waiting connections, or fewer if fewer wait.
-#[must_use]
-pub fn accept_all(listener: BorrowedFd, max: usize) -> Accepted {
-    let mut connections = Vec::new();
-    while connections.len() < max {
-        match accept(listener) {
-            Ok(fd) => connections.push(Passed {
-                fd,
-                is_passed: false,
-            }),
-            Err(errno) => {
-                let end = Some(errno);
-                return Accepted { connections, end };
+impl Accepted {
+    /// With room for as many.
+    #[must_use]
+    pub fn with_room(max: usize) -> Self {
+        Self {
+            connections: Vec::with_capacity(max),
+            end: None,
+        }
+    }
+
+    /// Accepts up to `max` connections, which is no more than there is room for; `pass` gets each at once, and its number, and says
+    /// whether it passed it on. Allocates nothing and takes no lock itself.
+    pub fn fill(
+        &mut self,
+        listener: BorrowedFd,
+        max: usize,
+        pass: impl Fn(usize, BorrowedFd) -> bool,
+    ) {
+        for number in 0..max {
+            match accept(listener) {
+                Ok(fd) => {
+                    let is_passed = pass(number, fd.as_fd());
+                    self.connections.push(Passed { fd, is_passed });
+                }
+                Err(errno) => {
+                    self.end = Some(errno);
+                    break;
+                }
             }
         }
     }
-    Accepted {
-        connections,
-        end: None,
-    }
+}
+
+/// The next `max` waiting connections, or fewer if fewer wait.
+#[must_use]
+pub fn accept_all(listener: BorrowedFd, max: usize) -> Accepted {
+    let mut accepted = Accepted::with_room(max);
+    accepted.fill(listener, max, |_, _| false);
+    accepted
 }
 
 /// How many connections wait at a listening TCP socket.

@@ -118,11 +118,7 @@ impl Primary {
                 );
                 continue;
             }
-            listener.waiting.push_back(WaitingConnection {
-                connection,
-                refused_by: None,
-                since: now.mono,
-            });
+            listener.queue(now, connection);
         }
         let is_dealt = listener.sharing == Sharing::RoundRobin;
         let mut is_over = false;

@@ -9,7 +9,7 @@ use crate::core::{Effect, Now, Taker};
 use crate::model::{ConnectionId, ListenerId, RunId};
 
 use super::dispatch::DRAIN_BATCH;
-use super::listener::{Attention, WaitingConnection};
+use super::listener::Attention;
 use super::{Handed, Place, Primary};
 
 /// The key of a probe: that of no server, so it is refused.
@@ -61,11 +61,7 @@ impl Primary {
             return self.probe(run, out);
         }
         if let Some(listener) = self.listener(&scope, &key) {
-            listener.waiting.push_back(WaitingConnection {
-                connection,
-                refused_by: None,
-                since: now.mono,
-            });
+            listener.queue(now, connection);
         }
         self.deal(now, &scope, &key, out);
     }

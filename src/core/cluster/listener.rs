@@ -244,6 +244,15 @@ impl Listener {
         }
     }
 
+    /// A connection waits for a worker, behind those that wait already.
+    pub(super) fn queue(&mut self, now: Now, connection: ConnectionId) {
+        self.waiting.push_back(WaitingConnection {
+            connection,
+            refused_by: None,
+            since: now.mono,
+        });
+    }
+
     /// A connection that did not find its worker is the next to be dealt out.
     pub(super) fn put_back(
         &mut self,

@@ -93,7 +93,8 @@ impl Primary {
         };
         let takers = takers(listener, workers, socket, now);
         let room = (takers * STOLEN_PER_WORKER).saturating_sub(listener.waiting.len());
-        let listener_id = listener.id;
+        let max = connections.min(u32::try_from(room).unwrap_or(u32::MAX));
+        let accept = listener.accept(socket, max);
         let Some(looked) = listener.sockets.get_mut(&socket) else {
             return;
         };
@@ -115,14 +116,9 @@ impl Primary {
             looked.suspected_until = now.mono + SUSPICION;
         }
         if is_stuck && room > 0 {
-            let max = connections.min(u32::try_from(room).unwrap_or(u32::MAX));
             let left = connections - max;
             looked.attention = Attention::Accepting { left };
-            return out.push(Effect::Accept {
-                socket,
-                listener: listener_id,
-                max,
-            });
+            return out.push(accept);
         }
         let pause = if is_stuck && takers == 0 {
             LOOK_PAUSE_ALONE

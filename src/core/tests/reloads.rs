@@ -3,8 +3,8 @@
 use super::super::{Fate, Supervisor, SupervisorConfig};
 use super::world::{World, show};
 
-/// A worker in the midst of its reload: run 1 has taken over, run 0 finishes. Ticket 2 waits for that.
-fn leaving() -> World {
+/// A worker in the midst of its reload: run 1 begins, run 0 is listed. Ticket 2 waits for the end of it.
+fn reloading() -> World {
     let mut world = World::new(SupervisorConfig::default());
     for command in [
         r#"prepare "exec_mode":"cluster_mode","instances":1"#,
@@ -12,11 +12,17 @@ fn leaving() -> World {
         "online #0",
         "reload 0",
         "spawned 21",
-        "online #1",
-        "after 3000",
     ] {
         world.run(command);
     }
+    world
+}
+
+/// The same later: run 1 has taken over, run 0 finishes.
+fn leaving() -> World {
+    let mut world = reloading();
+    world.run("online #1");
+    world.run("after 3000");
     assert_eq!(world.run("show 0 restart_time"), ["restart_time: 1"]);
     world
 }
@@ -81,17 +87,8 @@ fn a_delete_in_the_midst_of_a_reload_keeps_the_id_until_both_halves_are_gone() {
 // Protects: a successor that is not wanted any more is waited for as well, and a start that comes meanwhile is not lost.
 #[test]
 fn a_stop_waits_for_the_successor_that_it_made_needless() {
-    let mut world = World::new(SupervisorConfig::default());
-    for command in [
-        r#"prepare "exec_mode":"cluster_mode","instances":1"#,
-        "spawned 20",
-        "online #0",
-        "reload 0",
-        "spawned 21",
-        "stop 0",
-    ] {
-        world.run(command);
-    }
+    let mut world = reloading();
+    world.run("stop 0");
     // The other way round: the listed one is the old one.
     assert!(told(&mut world, &OTHER_ENDS).is_empty());
     assert!(told(&mut world, &["start 0"]).is_empty());
