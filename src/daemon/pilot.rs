@@ -251,10 +251,11 @@ impl Pilot {
         ears: &mut Ears,
         keeper: &mut VecDeque<News>,
     ) -> Result<(), LinkError> {
-        let pause = self.pause();
+        let hush = self.watches.hush(Shared::now().mono);
+        let pause = self.pause().min(hush.unwrap_or(Duration::MAX));
         let (mut report, mut command, mut change) = (None, None, None);
         tokio::select! {
-            received = self.link.receive(keeper) => received?,
+            received = self.link.receive(keeper), if hush.is_none() => received?,
             received = ears.reports.recv() => report = received,
             received = ears.commands.recv() => command = received,
             received = self.watches.hear() => change = received,
@@ -326,7 +327,7 @@ impl Pilot {
         self.look_after_logs(now.mono);
         self.slack.look(now.mono);
         self.memory.plan(now.mono, &self.supervisor);
-        self.watches.sync(&self.supervisor, &self.journal);
+        self.watches.sync(now.mono, &self.supervisor, &self.journal);
     }
 
     /// Writes down what has changed.

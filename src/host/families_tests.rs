@@ -13,8 +13,11 @@ impl Shell {
         command
             .arg("sh")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null());
-        Self(command.spawn().unwrap())
+            .stdout(Stdio::piped());
+        let mut shell = Self(command.spawn().unwrap());
+        // Before that it is another program, with other memory.
+        shell.wait_for(":");
+        shell
     }
 
     fn pid(&self) -> i32 {
@@ -25,6 +28,14 @@ impl Shell {
         use std::io::Write as _;
         let input = self.0.stdin.as_mut().unwrap();
         writeln!(input, "{line}").unwrap();
+    }
+
+    /// Does the line, and returns when that is done.
+    fn wait_for(&mut self, line: &str) {
+        use std::io::Read as _;
+        self.tell(&format!("{line}\necho"));
+        let output = self.0.stdout.as_mut().unwrap();
+        output.read_exact(&mut [0]).unwrap();
     }
 }
 
@@ -90,7 +101,8 @@ fn orphans_of_a_family_belong_to_it() {
     let mut later = Families::default();
     later.memory(&roots, Instant::now());
     outside.tell("sleep 1000 &");
-    shell.tell("(sleep 1000 & sleep 1000 &)");
+    // Only then has the parent of the two ended.
+    shell.wait_for("(sleep 1000 & sleep 1000 &)");
     looks_until(&mut later, &roots, roots[0], 3);
     let mut first = Families::default();
     looks_until(&mut first, &roots, roots[0], 3);

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
 use notify::event::{EventKind, ModifyKind};
 
 /// A change of a file's attributes is a change of its content when its time of change is as young as this (`touch`).
@@ -30,6 +31,14 @@ pub(super) struct Moment(SystemTime);
 impl Moment {
     pub(super) fn now() -> Self {
         Self(SystemTime::now())
+    }
+
+    /// Whether whatever changes from now on bears a later time: the step of the file systems' clock in which it lay is over.
+    pub(super) fn is_past_for_files(self) -> bool {
+        // A clock that cannot be asked tells nothing: then there is nothing to wait for.
+        clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map_or(true, |time| {
+            UNIX_EPOCH.checked_add(Duration::from(time)) > Some(self.0)
+        })
     }
 
     /// Whether a file has changed since, or a folder has come. Of a folder the times of change say nothing: what is ignored in it

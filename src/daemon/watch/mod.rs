@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use self::change::Moment;
 use self::plan::Plan;
 use self::worker::{Report, Worker};
 use super::journal::Journal;
@@ -28,12 +29,25 @@ const REPORTS_MAX: usize = 256;
 const QUIET: Duration = Duration::from_millis(100);
 /// A burst that never ends is cut off after so many quiet times.
 const BURST_QUIETS: u32 = 10;
+/// How often the clock of file systems is looked at: it moves every 1 to 10 ms.
+const TICK_LOOK: Duration = Duration::from_millis(1);
+/// That clock may be set back; nobody waits for it any longer than this.
+const TICK_MAX: Duration = Duration::from_millis(50);
 
 /// Everything that is watched.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     watched: HashMap<PmId, Watched>,
     worker: Option<(Worker, mpsc::Receiver<Report>)>,
+    begun: Option<Begun>,
+}
+
+/// Somebody watches only since a moment ago: a change would bear the same time as what was there before.
+#[derive(Debug)]
+struct Begun {
+    since: Moment,
+    /// When to wait no longer.
+    end: Duration,
 }
 
 /// One process that watches.
@@ -70,6 +84,14 @@ impl Watches {
         std::future::pending().await
     }
 
+    /// How long nobody may yet hear that a process has started: who has heard of it may write files at once, and counts on the
+    /// watch. `None`: no longer.
+    pub(crate) fn hush(&mut self, now: Duration) -> Option<Duration> {
+        self.begun
+            .take_if(|begun| begun.end <= now || begun.since.is_past_for_files());
+        self.begun.as_ref().map(|_| TICK_LOOK)
+    }
+
     /// When a burst is over.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let bursts = self.watched.values().filter_map(|it| it.burst.as_ref());
@@ -99,7 +121,7 @@ impl Watches {
     }
 
     /// Watches what is to be watched by now, and no more.
-    pub(crate) fn sync(&mut self, supervisor: &Supervisor, journal: &Journal) {
+    pub(crate) fn sync(&mut self, now: Duration, supervisor: &Supervisor, journal: &Journal) {
         let is_wanted = |id: &PmId| {
             supervisor
                 .get(*id)
@@ -149,7 +171,9 @@ impl Watches {
                 ));
                 continue;
             }
-            self.tell(id, Some(plan));
+            let (since, end) = (Moment::now(), now + TICK_MAX);
+            self.begun = Some(Begun { since, end });
+            self.tell(id, Some((since, plan)));
         }
         if self.watched.is_empty() {
             self.worker = None;
@@ -164,7 +188,7 @@ impl Watches {
         Ok(())
     }
 
-    fn tell(&self, id: PmId, plan: Option<Plan>) {
+    fn tell(&self, id: PmId, plan: Option<(Moment, Plan)>) {
         if let Some((worker, _)) = &self.worker {
             worker.set(id, plan);
         }

@@ -37,7 +37,7 @@ pub(super) struct Worker(std_mpsc::Sender<Order>);
 #[derive(Debug)]
 enum Order {
     /// With the moment from which on changes count.
-    Set(PmId, Moment, Option<Box<Plan>>),
+    Set(PmId, Option<(Moment, Box<Plan>)>),
     Event(notify::Result<Event>),
     /// From a watcher of one process alone.
     Polled(PmId, notify::Result<Event>),
@@ -54,12 +54,11 @@ impl Worker {
         Ok(Self(orders))
     }
 
-    /// Watches for a process from now on, or no longer. What changes before the thread comes to it counts as well.
-    pub(super) fn set(&self, id: PmId, plan: Option<Plan>) {
+    /// Watches for a process from that moment on, or no longer. What changes before the thread comes to it counts as well.
+    pub(super) fn set(&self, id: PmId, plan: Option<(Moment, Plan)>) {
+        let plan = plan.map(|(since, plan)| (since, Box::new(plan)));
         // The thread ends only when told to.
-        let _sent = self
-            .0
-            .send(Order::Set(id, Moment::now(), plan.map(Box::new)));
+        let _sent = self.0.send(Order::Set(id, plan));
     }
 }
 
@@ -104,9 +103,9 @@ impl State {
     fn serve(mut self, orders: &std_mpsc::Receiver<Order>) {
         while let Ok(order) = orders.recv() {
             match order {
-                Order::Set(id, since, plan) => {
+                Order::Set(id, plan) => {
                     self.unset(id);
-                    if let Some(plan) = plan {
+                    if let Some((since, plan)) = plan {
                         self.set(id, since, &plan);
                     }
                 }
