@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, geteuid};
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
@@ -12,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Sends up to `count` bytes from `file`'s own position on, without copying them, and moves the position by what was taken, in
 /// the same system call. Zero bytes mean that the file ends there.
@@ -26,6 +28,14 @@ pub fn punch_hole(file: &File, from: u64, to: u64) -> io::Result<()> {
     let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     let length = number(to.saturating_sub(from))?;
     Ok(fallocate(file, flags, number(from)?, length)?)
+}
+
+/// What file systems note as the time of a change that is made now. It moves in steps of 1 to 10 ms, and is never ahead of the clock
+/// (`clock_getres(2)`: `CLOCK_REALTIME_COARSE`).
+#[must_use]
+pub fn time_of_change() -> Option<SystemTime> {
+    let time = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from(time))
 }
 
 /// Held by one process and those that share its descriptor; given up when the last of them has closed it.

@@ -5,8 +5,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::time::{ClockId, clock_gettime};
 use notify::event::{EventKind, ModifyKind};
+
+use crate::host::files::time_of_change;
 
 /// A change of a file's attributes is a change of its content when its time of change is as young as this (`touch`).
 const TOUCH_MAX: Duration = Duration::from_secs(5);
@@ -23,8 +24,7 @@ pub(super) fn is_change(kind: EventKind, path: &Path) -> bool {
     }
 }
 
-/// When somebody wished to watch. The clock of file systems moves in steps of some milliseconds and is never ahead of ours: what
-/// bears a later time came later. (One on another machine may be ahead: then a start is followed by a restart at worst.)
+/// When somebody wished to watch. The clock of file systems is never ahead of ours: what bears a later time came later. (One on another machine may be ahead: then a start is followed by a restart at worst.)
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Moment(SystemTime);
 
@@ -36,9 +36,7 @@ impl Moment {
     /// Whether whatever changes from now on bears a later time: the step of the file systems' clock in which it lay is over.
     pub(super) fn is_past_for_files(self) -> bool {
         // A clock that cannot be asked tells nothing: then there is nothing to wait for.
-        clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map_or(true, |time| {
-            UNIX_EPOCH.checked_add(Duration::from(time)) > Some(self.0)
-        })
+        time_of_change().is_none_or(|time| time > self.0)
     }
 
     /// Whether a file has changed since, or a folder has come. Of a folder the times of change say nothing: what is ignored in it
