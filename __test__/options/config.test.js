@@ -19,6 +19,7 @@ test.each([
   ['enormous.config.js', "module.exports = { apps: [{ script: 'x'.repeat(20e6) }] };", 'more than 16777216 characters'],
   ['greedy.config.js', 'const all = []; for (;;) all.push(new Array(1e6).fill(Math.random()));', 'memory limit|no value'],
   ['nothing.config.js', '', 'No script path|must contain'],
+  ['lost.config.js', "process.chdir('/nowhere/at/all');", "ENOENT.*chdir.*'/nowhere/at/all'"],
   ['number.config.js', 'module.exports = 5;', 'must contain an app'],
 ])('%s is one error that names the file, and apps go on', async (name, text, expected) => {
   await box.call('start', { name: 'other', script: IDLE });

@@ -13,6 +13,8 @@ pub use interpreter::{chosen_node, require_chosen};
 pub struct Surroundings {
     /// Base of relative paths; absolute.
     pub cwd: String,
+    /// Where the caller's process is, if that is elsewhere; absolute. See [`Self::here`].
+    pub process_cwd: Option<String>,
     /// The caller's variables.
     pub env: Object,
     /// The caller's own Node, used where `PATH` has none.
@@ -31,6 +33,26 @@ pub struct Surroundings {
     pub module_conf: Object,
     /// The built-in static server, which `script: 'serve'` means; empty where nobody knows one.
     pub static_server: String,
+}
+
+impl Surroundings {
+    /// Base of what pm2 takes relative to the process and not to the instance: declared working directories, and script paths in
+    /// place of names.
+    #[must_use]
+    pub fn here(&self) -> &str {
+        self.process_cwd.as_deref().unwrap_or(&self.cwd)
+    }
+
+    /// The working directory that an app declares, else the instance's.
+    #[must_use]
+    pub fn working_directory(&self, app: &Object, home: &str) -> String {
+        match app.get("cwd").and_then(Value::as_str) {
+            Some(cwd) if !cwd.is_empty() => {
+                paths::resolve(self.here(), &paths::expand_home(cwd, home))
+            }
+            _ => self.cwd.clone(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -248,14 +270,7 @@ pub fn prepare(
         .to_owned();
     let name = name_of(&app).unwrap_or_default();
     let home = lookup.home_folder();
-    let cwd = match app
-        .get("cwd")
-        .and_then(Value::as_str)
-        .filter(|cwd| !cwd.is_empty())
-    {
-        Some(cwd) => paths::resolve(&around.cwd, &paths::expand_home(cwd, &home)),
-        None => around.cwd.clone(),
-    };
+    let cwd = around.working_directory(&app, &home);
     if !lookup.is_folder(&cwd) {
         return Err(ResolveError::CwdNotFound(cwd));
     }
@@ -373,10 +388,7 @@ fn run_command_line_by_a_shell(
     else {
         return;
     };
-    let cwd = app.get("cwd").and_then(Value::as_str).map_or_else(
-        || around.cwd.clone(),
-        |cwd| paths::resolve(&around.cwd, cwd),
-    );
+    let cwd = around.working_directory(app, &lookup.home_folder());
     let is_command = ["cmd", "command"]
         .iter()
         .any(|key| raw.get(*key).and_then(Value::as_str) == Some(script));

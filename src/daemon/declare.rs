@@ -40,6 +40,7 @@ fn surroundings(cwd: String) -> Result<Surroundings, String> {
     });
     Ok(Surroundings {
         cwd,
+        process_cwd: None,
         env: env.collect(),
         node: "node".to_owned(),
         node_version: None,

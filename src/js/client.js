@@ -137,6 +137,7 @@ class Client {
     const payload = toJson(name, {
       ...given,
       cwd,
+      process_cwd: workingDirectory(),
       env: environment(given.what?.variables),
       node: execPath,
       node_version: version,
@@ -260,6 +261,15 @@ function environment(changes = {}) {
   const env = { ...process.env, ...changes };
   for (const name of Object.keys(changes)) if (changes[name] === null) delete env[name];
   return env;
+}
+
+/** Where this process is; unknown if that folder has been removed. */
+function workingDirectory() {
+  try {
+    return process.cwd();
+  } catch {
+    return undefined;
+  }
 }
 
 module.exports = { Client, STATIC_SERVER };

@@ -5,8 +5,11 @@
  * prints or takes all memory does none of that to the program that asked for it.
  */
 
-const { parentPort, workerData } = require('node:worker_threads');
+const { MessageChannel, parentPort, receiveMessageOnPort, workerData } = require('node:worker_threads');
 const { toApps } = require('./arguments.js');
+
+/** Methods of `process` that only the first thread has. */
+const FIRST_THREAD = ['chdir', 'umask'];
 
 /** Runs the file, whichever module system it is written for. */
 async function load(file) {
@@ -39,6 +42,20 @@ function changesSince(before) {
   return Object.fromEntries([...names].filter((name) => before[name] !== after[name]).map((name) => [name, after[name] ?? null]));
 }
 
+/** What no thread but the first may do. It is done there, at once, and stays done: a file may well begin with `process.chdir(__dirname)`. */
+function passOn(name) {
+  process[name] = (...args) => {
+    const { port1: own, port2: port } = new MessageChannel();
+    const signal = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    parentPort.postMessage({ name, args, port, signal }, [port]);
+    Atomics.wait(signal, 0, 0);
+    const { error, value } = receiveMessageOnPort(own).message;
+    if (error !== undefined) throw Object.assign(new Error(error.message), error);
+    return value;
+  };
+}
+
+for (const name of FIRST_THREAD) passOn(name);
 const before = { ...process.env };
 load(workerData.file).then((value) => {
   try {

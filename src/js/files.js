@@ -103,13 +103,26 @@ function load(file) {
       reject(new Error(`ended with code ${code} instead of giving a value`));
     });
     worker.once('error', reject);
-    worker.once('message', ({ json, variables, error }) => {
-      if (error !== undefined) reject(Object.assign(new Error(error.message), error));
+    worker.on('message', ({ json, variables, error, ...request }) => {
+      if (request.port !== undefined) answer(request);
+      else if (error !== undefined) reject(Object.assign(new Error(error.message), error));
       else if (json === undefined || json.length <= TEXT_MAX)
         resolve({ value: json === undefined ? undefined : JSON.parse(json), variables });
       else reject(new Error(`has a value of more than ${TEXT_MAX} characters`));
     });
   }).finally(() => worker.terminate());
+}
+
+/** Does for a file what its thread may not do (see `config.js`). The thread waits for the signal. */
+function answer({ name, args, port, signal }) {
+  try {
+    port.postMessage({ value: process[name](...args) });
+  } catch (problem) {
+    const { name: kind, message, code, errno, syscall, path: from, dest } = problem;
+    port.postMessage({ error: { name: kind, message, code, errno, syscall, path: from, dest } });
+  }
+  Atomics.store(signal, 0, 1);
+  Atomics.notify(signal, 0);
 }
 
 /**

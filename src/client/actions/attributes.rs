@@ -89,12 +89,7 @@ impl Change {
             environment::filter(&mut inherited, app.get("filter_env"));
         }
         let mut conf = app.clone();
-        let cwd = match app.get("cwd").and_then(Value::as_str) {
-            Some(cwd) => {
-                paths::resolve(&around.cwd, &paths::expand_home(cwd, &world.home_folder()))
-            }
-            None => around.cwd.clone(),
-        };
+        let cwd = around.working_directory(app, &world.home_folder());
         if let Some(node) = resolve::chosen_node(app, around, world)
             .map_err(|error| ActionError::new(error.to_string()))?
         {

@@ -11,7 +11,8 @@
 //! |---|---|---|
 //! | `what` | object | what to act on, see below |
 //! | `options` | object | the user's options exactly as given, in any spelling; for `start(script, file)` the evaluated content of the file (an object, an array, `{apps: […]}`, or `{apps_text, file}` as below: the first app counts). Default `{}` |
-//! | `cwd` | string | base of relative scripts, configuration files and working directories (the instance's `cwd`). Required |
+//! | `cwd` | string | base of relative scripts and configuration files (the instance's `cwd`). Required |
+//! | `process_cwd` | string | base of relative working directories, and of script paths in place of names (`process.cwd()`). Default: `cwd` |
 //! | `env` | object of strings | `process.env` of the caller. Default `{}` |
 //! | `node` | string | `process.execPath`. Default `node` |
 //! | `node_version` | string | `process.version`; decides whether TypeScript runs without bun. Default: unknown |

@@ -104,6 +104,7 @@ async fn start_in<R: Rpc>(
     let declared = declarations(source, Path::new(folder))?;
     let mut own = payload.clone();
     own.around.cwd = folder.to_owned();
+    own.around.process_cwd = None;
     own.what = What::Nothing;
     let options = &mut own.options;
     options.insert("cwd".into(), Value::from(folder));

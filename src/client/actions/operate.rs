@@ -86,7 +86,7 @@ pub(super) async fn on_target<R: Rpc>(
         None
     };
     let listing = Listing::fetch(rpc).await?;
-    let selection = select(&listing, target, &payload.around.cwd)?;
+    let selection = select(&listing, target, payload.around.here())?;
     on_selection(rpc, payload, operation, &listing, &selection).await
 }
 

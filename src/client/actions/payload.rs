@@ -94,6 +94,7 @@ impl Payload {
             .map_err(|error| ActionError::new(format!("failed to {error}")))?;
         let around = Surroundings {
             cwd,
+            process_cwd: text_of(take("process_cwd")).filter(|cwd| cwd.starts_with('/')),
             node: text_of(take("node")).unwrap_or_else(|| "node".to_owned()),
             node_version: text_of(take("node_version")),
             pm2_home: lossy(&home.root),

@@ -36,7 +36,7 @@ pub(super) async fn ids<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, Ac
     let meant = listing
         .entries
         .iter()
-        .filter(|entry| is_called(entry, target, &payload.around.cwd));
+        .filter(|entry| is_called(entry, target, payload.around.here()));
     Ok(Value::from(meant.map(|entry| entry.id).collect::<Vec<_>>()).to_string())
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn reset<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, 
     let listing = Listing::fetch(rpc).await?;
     let meant = listing.entries.iter().filter(|entry| match target {
         ALL => !entry.is_module(),
-        name => is_called(entry, name, &payload.around.cwd),
+        name => is_called(entry, name, payload.around.here()),
     });
     let mut ids: Vec<String> = meant.map(|entry| entry.id.to_string()).collect();
     if ids.is_empty() && is_number(target) {

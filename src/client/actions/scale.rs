@@ -20,7 +20,7 @@ pub(super) async fn scale<R: Rpc>(rpc: &R, payload: &Payload) -> Result<String, 
     let found = listing
         .entries
         .iter()
-        .filter(|entry| is_called(entry, target, &payload.around.cwd));
+        .filter(|entry| is_called(entry, target, payload.around.here()));
     let mut ids: Vec<u32> = found.map(|entry| entry.id).collect();
     ids.sort_unstable();
     let Some(original) = ids.first().copied() else {

@@ -10,7 +10,7 @@ use super::payload::Payload;
 use super::target::{ALL, Selection, id_json, is_number, select};
 use super::{ActionError, Rpc};
 use crate::config::resolve::{self, Ecosystem, Form};
-use crate::config::{Object, paths, units};
+use crate::config::{Lookup as _, Object, paths, units};
 use crate::host::world::World;
 
 /// Starts what `script` means: processes of that name, a namespace, all, an id, the stopped process of that script, else the script itself.
@@ -33,7 +33,7 @@ pub(super) async fn start<R: Rpc>(
         write_declaration(&app, &name, folder)?;
     }
     let listing = Listing::fetch(rpc).await?;
-    if let Some(selection) = running(&listing, payload, script, &app, &name)? {
+    if let Some(selection) = running(&listing, payload, &world, script, &app, &name)? {
         return on_selection(rpc, payload, Operation::Restart, &listing, &selection).await;
     }
     let ecosystem = Ecosystem {
@@ -96,6 +96,7 @@ fn declaration(payload: &Payload, script: &str) -> Object {
 fn running(
     listing: &Listing,
     payload: &Payload,
+    world: &World,
     script: &str,
     app: &Object,
     name: &str,
@@ -105,7 +106,7 @@ fn running(
         return Ok(Some(selected_number(listing, payload, script)));
     }
     if is_word {
-        let selection = select(listing, script, &payload.around.cwd);
+        let selection = select(listing, script, payload.around.here());
         if script == ALL {
             return selection.map(Some);
         }
@@ -114,10 +115,7 @@ fn running(
             return Ok(Some(selection));
         }
     }
-    let base = app.get("cwd").and_then(Value::as_str).map_or_else(
-        || payload.around.cwd.clone(),
-        |cwd| paths::resolve(&payload.around.cwd, cwd),
-    );
+    let base = payload.around.working_directory(app, &world.home_folder());
     let path = paths::resolve(&base, script);
     let is_same = |entry: &&Entry| {
         entry.name == name && entry.record.pm_exec_path.as_deref() == Some(path.as_str())
@@ -130,7 +128,7 @@ fn running(
         Some("stopped" | "stopping" | "errored")
     );
     if is_idle {
-        return select(listing, name, &payload.around.cwd).map(Some);
+        return select(listing, name, payload.around.here()).map(Some);
     }
     if payload.is_on("force") {
         Ok(None)
@@ -141,7 +139,7 @@ fn running(
 
 /// A number is a name or a namespace first.
 fn selected_number(listing: &Listing, payload: &Payload, script: &str) -> Selection {
-    let found = select(listing, script, &payload.around.cwd);
+    let found = select(listing, script, payload.around.here());
     found.unwrap_or_else(|_| Selection {
         ids: vec![id_json(script)],
         name: None,
