@@ -156,7 +156,7 @@ declare namespace pm2 {
     /**
      * Has the machine's init system bring the saved processes back at boot. Needs root, but with `print` or `root` and for `systemd-user`;
      * the error of who is not root says what to paste.
-     * @param platform default: what the machine has
+     * @param platform default: what this machine has, also with `root`
      */
     startup(callback: Callback<StartupResult>): void;
     startup(options: StartupOptions, callback: Callback<StartupResult>): void;
@@ -705,7 +705,10 @@ declare namespace pm2 {
     waitIp?: boolean;
     /** Do nothing, only say what would be done. */
     print?: boolean;
-    /** A folder that stands for `/`, as for the image of another machine. */
+    /**
+     * A folder that stands for `/`: the disk of another machine. Its files are changed, nothing of this machine is told, started or stopped.
+     * Most init systems but systemd, launchd and SMF need root then, and the image's own programs (`chroot`).
+     */
     root?: string;
   }
 

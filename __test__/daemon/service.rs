@@ -248,6 +248,26 @@ fn who_is_not_root_is_told_what_to_type() {
     );
 }
 
+// Protects this machine: whoever prepares another one's disk is not told to paste what would remove the service here.
+#[test]
+fn another_machines_disk_is_prepared_without_advice_for_this_one() {
+    let folder = tempfile::Builder::new()
+        .prefix("pm2s")
+        .tempdir_in("/tmp")
+        .unwrap();
+    let disk = folder.path().join("disk");
+    let home = folder.path().join("home");
+    let root = format!("--root={}", disk.display());
+    let words = ["startup", "smf", "--service-name", "x", &root];
+    let (code, out, err) = said(&pm2(&home, &words).output().unwrap());
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let file = disk.join("var/svc/manifest/site/x.xml");
+    let last = format!("[PM2] Wrote init configuration in {}\n", file.display());
+    assert!(file.is_file() && out.ends_with(&last), "{out}");
+    let copied = disk.join(home.strip_prefix("/").unwrap()).join("bin");
+    assert!(copied.is_dir() && !home.exists());
+}
+
 /// What a service manager hears.
 struct Manager {
     socket: UnixDatagram,

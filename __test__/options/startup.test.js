@@ -8,7 +8,7 @@ const { sandbox, call, failure } = require('../api/helper.js');
 
 const box = sandbox();
 
-/** A folder that stands for the machine, and the programs of its init system, which only say that they were called. */
+/** A folder that stands for another machine, and a program of this one's init system, which only says how it was called. */
 function machine() {
   const folder = path.dirname(box.write('programs/systemctl', `#!/bin/sh\necho "$@" >> '${box.folder}/called'\n`));
   fs.chmodSync(path.join(folder, 'systemctl'), 0o755);
@@ -25,24 +25,26 @@ async function withPrograms(work) {
   }
 }
 
-test('a service is made and removed, and no daemon is started for it', async () => {
+test('a service is made and removed on another disk, no daemon is started and nothing here is told', async () => {
   const options = machine();
   const destination = path.join(options.root, 'etc/systemd/system/x.service');
   await withPrograms(async () => {
     expect(await box.call('startup', 'systemd', options)).toEqual({
       destination,
       template: fs.readFileSync(destination, 'utf8'),
-      commands: ['systemctl enable x'],
+      commands: [`systemctl --root=${options.root} enable x`],
       platform: 'systemd',
       detected: 'systemd',
       service: 'x',
     });
+    expect(fs.readdirSync(path.join(options.root, box.home))).toEqual(['bin']);
     const gone = await box.call('uninstallStartup', 'systemd', options);
     expect(gone).toMatchObject({ platform: 'systemd', failed: [] });
-    expect(gone.commands).toEqual(['systemctl stop x', 'systemctl disable x', `rm ${destination}`]);
+    expect(gone.commands).toEqual([`systemctl --root=${options.root} disable x`, `rm ${destination}`]);
   });
   expect(fs.existsSync(destination)).toBe(false);
-  expect(box.read('called')).toBe('enable x\nstop x\ndisable x\n');
+  expect(box.read('called')).toBe(`--root=${options.root} enable x\n--root=${options.root} disable x\n`);
+  expect(fs.existsSync(path.join(box.home, 'bin'))).toBe(false);
   expect(fs.existsSync(path.join(box.home, 'pm2.pid'))).toBe(false);
 });
 

@@ -35,13 +35,13 @@ pub(super) fn startup(
         printer.say(&format!("Init System found: {detected}"));
     }
     match verb {
-        Verb::Startup => installed(printer, &made, wish["options"]["print"] == true),
+        Verb::Startup => installed(printer, &made, &wish["options"]),
         Verb::Unstartup => removed(printer, &made),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn installed(printer: &Printer, made: &Startup, is_print: bool) {
+fn installed(printer: &Printer, made: &Startup, options: &Value) {
     let Startup {
         platform,
         template,
@@ -57,7 +57,7 @@ fn installed(printer: &Printer, made: &Startup, is_print: bool) {
     for command in commands {
         printer.plain(command);
     }
-    if is_print {
+    if options["print"] == true {
         return;
     }
     printer.say(&format!(
@@ -66,6 +66,10 @@ fn installed(printer: &Printer, made: &Startup, is_print: bool) {
     ));
     for command in commands {
         printer.say(&format!("[v] Executed: {command}"));
+    }
+    // What follows is about this machine.
+    if options["root"].is_string() {
+        return;
     }
     printer.say("Freeze a process list on reboot via:");
     printer.plain("$ pm2 save");

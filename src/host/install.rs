@@ -20,15 +20,39 @@ pub struct Installed {
     pub preload: PathBuf,
 }
 
+impl Installed {
+    /// Those that are in `folder`, or are to be. Touches no file.
+    #[must_use]
+    pub fn within(folder: &Path) -> Self {
+        Self {
+            program: folder.join("pm2"),
+            preload: folder.join("preload.js"),
+        }
+    }
+
+    /// Makes them as [`Home::install`] does, from an open file: its name may be one that we cannot open any more.
+    pub fn copy_from(&self, executable: &File) -> Result<(), HostError> {
+        if let Some(folder) = self.program.parent() {
+            paths::create_folder(folder)?;
+        }
+        copy_program(executable, &self.program).map_err(|source| HostError::File {
+            action: "copy the executable to",
+            path: self.program.clone(),
+            source,
+        })?;
+        write_preload(&self.preload).map_err(|source| HostError::File {
+            action: "write",
+            path: self.preload.clone(),
+            source,
+        })
+    }
+}
+
 impl Home {
     /// Where [`Self::install`] puts things for this version. Touches no file.
     #[must_use]
     pub fn installed(&self, version: &str) -> Installed {
-        let folder = self.root.join("bin").join(version);
-        Installed {
-            program: folder.join("pm2"),
-            preload: folder.join("preload.js"),
-        }
+        Installed::within(&self.root.join("bin").join(version))
     }
 
     /// Copies `executable` and [`PRELOAD`] to `bin/<version>/` unless they are there already, told by size and time of
@@ -40,25 +64,8 @@ impl Home {
             path: executable.to_path_buf(),
             source,
         })?;
-        self.install_from(&opened, version)
-    }
-
-    /// The same from an open file, for whoever may not open it by its name.
-    pub fn install_from(&self, executable: &File, version: &str) -> Result<Installed, HostError> {
         let installed = self.installed(version);
-        if let Some(folder) = installed.program.parent() {
-            paths::create_folder(folder)?;
-        }
-        copy_program(executable, &installed.program).map_err(|source| HostError::File {
-            action: "copy the executable to",
-            path: installed.program.clone(),
-            source,
-        })?;
-        write_preload(&installed.preload).map_err(|source| HostError::File {
-            action: "write",
-            path: installed.preload.clone(),
-            source,
-        })?;
+        installed.copy_from(&opened)?;
         Ok(installed)
     }
 }

@@ -3,6 +3,7 @@
 //! What an init system starts is the copy of the executable in the home, so neither an update of `node_modules` nor a change of Node
 //! takes it away. Every file can be had without being written (`print`).
 
+mod image;
 mod perform;
 mod system;
 mod template;
@@ -10,14 +11,16 @@ mod wish;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::actions::ActionError;
 use super::{Client, launch};
 use crate::host::account::Account;
+use crate::host::install::Installed;
 use crate::host::paths::Home;
+use image::Image;
 use perform::Step;
 use system::System;
 use wish::Wish;
@@ -118,8 +121,10 @@ struct Service {
     /// `PATH` of the daemon.
     path: String,
     is_online: bool,
-    /// Stands for `/`.
-    root: Option<PathBuf>,
+    /// The disk it is for, if that is not ours.
+    image: Option<Image>,
+    /// Its file for the init system, where we write it.
+    destination: PathBuf,
     /// The caller's.
     env: Vec<(OsString, OsString)>,
 }
@@ -142,16 +147,15 @@ pub fn run(client: &Client, verb: Verb, payload: &str) -> Result<Startup, Startu
     if !wish.is_print && !service.is_allowed() {
         return Err(service.not_root(client, verb));
     }
-    let old = system::old_script(service.root.as_deref());
-    let (template, steps) = match verb {
-        Verb::Startup => (template::fill(&service), system.install_steps(&service)),
-        Verb::Unstartup if old.exists() => (String::new(), system::old_steps(&old)),
-        Verb::Unstartup => (String::new(), system.remove_steps(&service)),
+    let template = match verb {
+        Verb::Startup => template::fill(&service),
+        Verb::Unstartup => String::new(),
     };
+    let steps = service.steps(verb)?;
     let mut startup = Startup {
         platform: system.name(),
         detected: detected.map(System::name),
-        destination: system.destination(&service),
+        destination: service.destination.clone(),
         service: service.name.clone(),
         template,
         commands: steps.iter().map(Step::to_string).collect(),
@@ -211,7 +215,7 @@ impl Service {
         for (what, path) in [("PM2_HOME", &home.root), ("the executable", &program)] {
             wish::require_plain(what, &path.to_string_lossy())?;
         }
-        Ok(Self {
+        let mut service = Self {
             system,
             name: wish
                 .service
@@ -222,28 +226,49 @@ impl Service {
             program,
             path: wish.service_path(),
             is_online: wish.is_online,
-            root: wish.root.clone(),
+            image: wish.root.clone().map(Image::new),
+            destination: PathBuf::new(),
             env: wish.env.clone(),
-        })
+        };
+        service.destination = service.locate(&system.file(&service))?;
+        Ok(service)
+    }
+
+    /// Where we find what the machine of this service calls `path`.
+    fn locate(&self, path: &Path) -> Result<PathBuf, ActionError> {
+        match &self.image {
+            Some(image) => image.locate(path),
+            None => Ok(path.to_owned()),
+        }
+    }
+
+    fn steps(&self, verb: Verb) -> Result<Vec<Step>, ActionError> {
+        let old = self.locate(Path::new(system::OLD_SCRIPT))?;
+        let is_old = verb == Verb::Unstartup && old.exists();
+        match &self.image {
+            Some(image) if is_old => image.adapt(system::old_steps()),
+            Some(image) => image.steps(self, verb),
+            None if is_old => Ok(system::old_steps()),
+            None => Ok(self.system.steps(self, verb)),
+        }
     }
 
     /// Whether this user may do it. What stays below a folder or concerns nobody else needs no more than that.
     fn is_allowed(&self) -> bool {
         nix::unistd::geteuid().is_root()
             || self.system == System::SystemdUser
-            || self.root.is_some()
+            || self.image.is_some()
     }
 
-    /// Puts the executable into the home, in the name of its user.
+    /// Puts the executable into the home of that machine, in the name of its user.
     fn install(&self, client: &Client) -> Result<(), ActionError> {
         let executable = launch::executable(client).map_err(|error| error.to_action_error())?;
         let opened = File::open(&executable).map_err(|error| {
             ActionError::new(format!("failed to open {}: {error}", executable.display()))
         })?;
-        let installed = self.user.perform(|| {
-            self.home.create_root()?;
-            self.home.install_from(&opened, env!("CARGO_PKG_VERSION"))
-        });
+        let folder = self.locate(self.program.parent().unwrap_or(&self.home.root))?;
+        let copies = Installed::within(&folder);
+        let installed = self.user.perform(|| copies.copy_from(&opened));
         let failed = |error| {
             ActionError::new(format!(
                 "failed to act as the user {}: {error}",

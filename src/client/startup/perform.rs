@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -26,10 +26,19 @@ const SAID_BYTES_MAX: u64 = 2048;
 /// One thing done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A program and its arguments.
+    /// A program and its arguments, which changes files and nothing else.
     Run(Vec<String>),
+    /// One that speaks with the init system that runs, or with a service.
+    Tell(Vec<String>),
     /// An empty file, with its folder.
     Touch(PathBuf),
+    /// A symbolic link, with its folder, in place of what is there.
+    Link {
+        /// Where it is.
+        path: PathBuf,
+        /// What it says.
+        target: PathBuf,
+    },
     /// A file goes; that it is gone already is no failure.
     Remove(PathBuf),
 }
@@ -39,17 +48,22 @@ impl Step {
         Self::Run(words.map(str::to_owned).to_vec())
     }
 
+    pub(super) fn tell<const N: usize>(words: [&str; N]) -> Self {
+        Self::Tell(words.map(str::to_owned).to_vec())
+    }
+
     /// Does it, with the caller's environment. The error says what failed and why.
     pub(super) fn perform(&self, env: &[(OsString, OsString)]) -> Result<(), String> {
         let done = match self {
-            Self::Run(words) => run_program(words, env),
+            Self::Run(words) | Self::Tell(words) => run_program(words, env),
             Self::Touch(path) => make_folder_of(path)
                 .and_then(|()| note(path, ""))
                 .map_err(|error| error.to_string()),
-            Self::Remove(path) => match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.to_string()),
-                _ => Ok(()),
-            },
+            Self::Link { path, target } => make_folder_of(path)
+                .and_then(|()| remove(path))
+                .and_then(|()| symlink(target, path))
+                .map_err(|error| error.to_string()),
+            Self::Remove(path) => remove(path).map_err(|error| error.to_string()),
         };
         done.map_err(|reason| format!("{self} failed: {reason}"))
     }
@@ -59,11 +73,14 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = |path: &Path| shell_word(path.to_string_lossy());
         match self {
-            Self::Run(words) => {
+            Self::Run(words) | Self::Tell(words) => {
                 let words: Vec<String> = words.iter().map(shell_word).collect();
                 f.write_str(&words.join(" "))
             }
             Self::Touch(file) => write!(f, "touch {}", path(file)),
+            Self::Link { path: link, target } => {
+                write!(f, "ln -sfn {} {}", path(target), path(link))
+            }
             Self::Remove(file) => write!(f, "rm {}", path(file)),
         }
     }
@@ -83,6 +100,13 @@ pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), ActionErro
 fn make_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o755).create(folder)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn run_program(words: &[String], env: &[(OsString, OsString)]) -> Result<(), String> {

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::Service;
 use super::perform::Step;
+use super::{Service, Verb};
 
 /// What starts a machine's services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,10 +120,10 @@ impl System {
         }
     }
 
-    /// The file of a service.
-    pub(super) fn destination(self, service: &Service) -> PathBuf {
+    /// The file of a service, as its machine calls it.
+    pub(super) fn file(self, service: &Service) -> PathBuf {
         let Service { name, user, .. } = service;
-        let path = match self {
+        match self {
             Self::Systemd => PathBuf::from(format!("/etc/systemd/system/{name}.service")),
             Self::SystemdUser => user
                 .folder
@@ -136,21 +136,28 @@ impl System {
             Self::RcdOpenBsd => format!("/etc/rc.d/{name}").into(),
             // Read once, when it is imported; not in /tmp, where others could put something else.
             Self::Smf => format!("/var/svc/manifest/site/{name}.xml").into(),
-        };
-        below(service.root.as_deref(), &path)
+        }
+    }
+
+    /// What is done on the machine that runs.
+    pub(super) fn steps(self, service: &Service, verb: Verb) -> Vec<Step> {
+        match verb {
+            Verb::Startup => self.install_steps(service),
+            Verb::Unstartup => self.remove_steps(service),
+        }
     }
 
     /// What is done when the file is there.
-    pub(super) fn install_steps(self, service: &Service) -> Vec<Step> {
+    fn install_steps(self, service: &Service) -> Vec<Step> {
         let name = service.name.as_str();
-        let destination = self.destination(service);
-        let file = destination.to_string_lossy();
+        let file = self.file(service);
+        let file = file.to_string_lossy();
         match self {
             Self::Systemd => vec![Step::run(["systemctl", "enable", name])],
             Self::SystemdUser => vec![
                 Step::run(["systemctl", "--user", "enable", name]),
                 // Or nothing of the user's is started before the first login.
-                Step::run(["loginctl", "enable-linger", &service.user.name]),
+                Step::tell(["loginctl", "enable-linger", &service.user.name]),
             ],
             Self::Upstart => vec![
                 Step::Touch(lock(service)),
@@ -162,31 +169,31 @@ impl System {
                 Step::run(["chkconfig", name, "on"]),
             ],
             Self::OpenRc => vec![Step::run(["rc-update", "add", name, "default"])],
-            Self::Launchd => vec![Step::run(["launchctl", "load", "-w", &file])],
+            Self::Launchd => vec![Step::tell(["launchctl", "load", "-w", &file])],
             Self::Rcd => vec![Step::run(["sysrc", &format!("{name}_enable=YES")])],
             Self::RcdOpenBsd => vec![
                 Step::run(["rcctl", "enable", name]),
-                Step::run(["rcctl", "start", name]),
+                Step::tell(["rcctl", "start", name]),
             ],
             Self::Smf => vec![
-                Step::run(["svccfg", "import", &file]),
-                Step::run(["svcadm", "enable", name]),
+                Step::tell(["svccfg", "import", &file]),
+                Step::tell(["svcadm", "enable", name]),
             ],
         }
     }
 
     /// What is done to be rid of it.
-    pub(super) fn remove_steps(self, service: &Service) -> Vec<Step> {
+    fn remove_steps(self, service: &Service) -> Vec<Step> {
         let name = service.name.as_str();
-        let destination = self.destination(service);
-        let script = destination.to_string_lossy();
+        let file = self.file(service);
+        let script = file.to_string_lossy();
         let mut steps = match self {
             Self::Systemd => vec![
-                Step::run(["systemctl", "stop", name]),
+                Step::tell(["systemctl", "stop", name]),
                 Step::run(["systemctl", "disable", name]),
             ],
             Self::SystemdUser => vec![
-                Step::run(["systemctl", "--user", "stop", name]),
+                Step::tell(["systemctl", "--user", "stop", name]),
                 Step::run(["systemctl", "--user", "disable", name]),
             ],
             Self::Upstart => vec![
@@ -200,51 +207,41 @@ impl System {
                 Step::Remove(lock(service)),
             ],
             Self::OpenRc => vec![
-                Step::run([&*script, "stop"]),
+                Step::tell([&*script, "stop"]),
                 Step::run(["rc-update", "delete", name, "default"]),
             ],
-            Self::Launchd => vec![Step::run(["launchctl", "remove", name])],
+            Self::Launchd => vec![Step::tell(["launchctl", "remove", name])],
             Self::Rcd => vec![
-                Step::run([&*script, "stop"]),
+                Step::tell([&*script, "stop"]),
                 Step::run(["sysrc", "-x", &format!("{name}_enable")]),
             ],
             Self::RcdOpenBsd => vec![
-                Step::run(["rcctl", "stop", name]),
+                Step::tell(["rcctl", "stop", name]),
                 Step::run(["rcctl", "disable", name]),
             ],
             Self::Smf => vec![
-                Step::run(["svcadm", "disable", name]),
-                Step::run(["svccfg", "delete", "-f", name]),
+                Step::tell(["svcadm", "disable", name]),
+                Step::tell(["svccfg", "delete", "-f", name]),
             ],
         };
-        steps.push(Step::Remove(destination));
+        steps.push(Step::Remove(file));
         steps
     }
 }
 
 /// Where pm2 of ten years ago put its script.
-pub(super) fn old_script(root: Option<&Path>) -> PathBuf {
-    below(root, Path::new("/etc/init.d/pm2-init.sh"))
-}
+pub(super) const OLD_SCRIPT: &str = "/etc/init.d/pm2-init.sh";
 
 /// What is done to be rid of that.
-pub(super) fn old_steps(script: &Path) -> Vec<Step> {
+pub(super) fn old_steps() -> Vec<Step> {
     vec![
         Step::run(["update-rc.d", "pm2-init.sh", "disable"]),
         Step::run(["update-rc.d", "-f", "pm2-init.sh", "remove"]),
-        Step::Remove(script.to_owned()),
+        Step::Remove(OLD_SCRIPT.into()),
     ]
 }
 
 /// By this file, old scripts of Red Hat know at shutdown that a service is to be stopped.
 fn lock(service: &Service) -> PathBuf {
-    let path = format!("/var/lock/subsys/{}", service.name);
-    below(service.root.as_deref(), Path::new(&path))
-}
-
-fn below(root: Option<&Path>, path: &Path) -> PathBuf {
-    match root {
-        Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
-        None => path.to_owned(),
-    }
+    Path::new("/var/lock/subsys").join(&service.name)
 }

@@ -45,7 +45,10 @@ pub(super) fn fill(service: &Service) -> String {
         }
         System::Launchd | System::Smf => {
             let command = command(service);
+            // Who imports it enables it then; who only finds it at boot does as it says.
+            let enabled = service.image.is_some().to_string();
             let values = [
+                ("enabled", &*enabled),
                 ("service", name),
                 ("user", user),
                 ("path", path),

@@ -38,7 +38,7 @@ pub(super) struct Wish {
     pub(super) is_online: bool,
     /// Nothing is to be done.
     pub(super) is_print: bool,
-    /// What stands for `/`.
+    /// What stands for `/`: another machine's disk.
     pub(super) root: Option<PathBuf>,
     pub(super) env: Vec<(OsString, OsString)>,
     /// The caller's `PATH`.
