@@ -238,6 +238,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::host::testing;
 
     fn pair() -> (Rc<OwnedFd>, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -393,7 +394,7 @@ mod tests {
     #[test]
     fn a_closed_end_is_an_error() {
         let (target, app) = pair();
-        drop(app);
+        testing::end(app);
         let mut outgoing = Outgoing::new(End::Channel, Some(target), None);
         assert_eq!(
             outgoing.push(b"line\n".to_vec()),

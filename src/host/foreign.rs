@@ -102,6 +102,7 @@ impl AsFd for Watch {
 mod tests {
     use super::*;
     use crate::host::process::{PollFd, PollFlags, wait};
+    use crate::host::testing::until;
     use std::process::Command;
 
     fn wait_for(watch: &Watch) {
@@ -135,6 +136,6 @@ mod tests {
             "{status:?}"
         );
         drop(foreign);
-        assert!(watch.ended().is_empty());
+        until(|| watch.ended().is_empty());
     }
 }

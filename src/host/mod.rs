@@ -26,6 +26,8 @@ pub mod roster;
 pub mod signal;
 pub mod sockets;
 pub mod spawn;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tree;
 pub mod usage;
 pub mod world;

@@ -104,6 +104,8 @@ impl<'a> Job<'a> {
 mod tests {
     use super::*;
     use crate::host::handles::{receive_with_fds, stream_pair};
+    use crate::host::sockets::waiting_connections;
+    use crate::host::testing::until;
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd as _;
@@ -122,6 +124,7 @@ mod tests {
         let mut clients: Vec<_> = (0..2)
             .map(|_| TcpStream::connect(address).unwrap())
             .collect();
+        until(|| waiting_connections(listener.as_fd()) == Ok(2));
         let (to, from) = stream_pair().unwrap();
         let messages = ["one", "two", "six"].map(|text| text.as_bytes().to_vec());
         let receivers = messages.each_ref().map(|message| Receiver {
@@ -151,6 +154,7 @@ mod tests {
     fn what_could_not_be_passed_is_kept() {
         let (listener, address) = listener();
         let _client = TcpStream::connect(address).unwrap();
+        until(|| waiting_connections(listener.as_fd()) == Ok(1));
         let (to, _from) = stream_pair().unwrap();
         while send_with_fds(to.as_fd(), &[0; 4096], &[]).is_ok() {}
         let receiver = Receiver {

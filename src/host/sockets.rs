@@ -396,6 +396,7 @@ pub fn path(socket: BorrowedFd) -> Option<std::path::PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::testing::until;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
 
@@ -424,7 +425,8 @@ mod tests {
     fn waiting_connections_are_counted_and_accepted() {
         let (fd, name) = first(0).unwrap();
         let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(name).unwrap()).collect();
-        assert_eq!(waiting_connections(fd.as_fd()), Ok(3));
+        // A client is connected a moment before the listener knows.
+        until(|| waiting_connections(fd.as_fd()) == Ok(3));
         for _ in &clients {
             accept(fd.as_fd()).unwrap();
         }
@@ -465,8 +467,12 @@ mod tests {
                 let server = std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
                 nix::sys::socket::connect(fd.as_raw_fd(), &SockaddrIn::from(server)).unwrap();
             }
-            let grown: Vec<u32> = lengths(&sockets);
-            let by: Vec<u32> = grown.iter().zip(&before).map(|(a, b)| a - b).collect();
+            let mut by = Vec::new();
+            until(|| {
+                let grown: Vec<u32> = lengths(&sockets);
+                by = grown.iter().zip(&before).map(|(a, b)| a - b).collect();
+                by.iter().sum::<u32>() == 4
+            });
             let at = by.iter().position(|more| *more == 4);
             reached[at.expect("all four at one socket")] = true;
         }

@@ -365,7 +365,7 @@ mod tests {
             Received::Message(Request::Store { .. })
         ));
         from.send(Request::Quit).unwrap();
-        drop(from);
+        crate::host::testing::end(from.as_fd());
         assert!(matches!(
             to.receive::<Request>().unwrap(),
             Received::Message(Request::Quit)

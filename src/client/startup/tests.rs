@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::ClientConfig;
 use super::*;
+use crate::host::testing;
 
 mod image;
 
@@ -61,9 +62,7 @@ impl Machine {
         let log = self.path("log");
         let script = format!("#!/bin/sh\nLOG='{}'\n{text}\n", log.display());
         fs::create_dir_all(self.path("programs")).unwrap();
-        let path = self.path("programs").join(name);
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        testing::program(&self.path("programs").join(name), &script);
     }
 
     fn programs(&self, names: &[&str]) {
@@ -273,6 +272,10 @@ fn scripts_survive_a_home_with_any_name() {
     machine.log();
     // As if the disk were that of this machine.
     fs::rename(machine.on_disk(&machine.home), &machine.home).unwrap();
+    let copy = format!("bin/{}/pm2", env!("CARGO_PKG_VERSION"));
+    for program in [made.destination.clone(), machine.home.join(copy)] {
+        testing::rewrite(&program);
+    }
     let script = |word: &str| {
         let path = format!("{}:/usr/bin:/bin", machine.path("programs").display());
         let mut command = Command::new(&made.destination);

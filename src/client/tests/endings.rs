@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use crate::client::ClientError;
+use crate::host::testing;
 use crate::wire::rpc;
 
 use super::{Peer, Stage, run};
@@ -42,7 +43,7 @@ fn a_call_after_an_unnoticed_death_reaches_the_successor() {
         let listener = stage.listen();
         let (connected, peer) = tokio::join!(stage.client.connect(), Peer::accept(&listener));
         connected.unwrap();
-        drop(peer);
+        testing::end(peer.stream);
         // The client's task has had no chance to see the end of the stream: nothing was awaited since.
         assert!(stage.client.is_connected());
         let daemon = async {
@@ -191,7 +192,7 @@ fn kill_without_a_daemon_succeeds() {
         let stage = Stage::new();
         stage.client.kill().await.unwrap();
         // A file that a dead daemon left behind changes nothing.
-        drop(stage.listen());
+        testing::end(stage.listen());
         stage.client.kill().await.unwrap();
     });
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::client::{Client, ClientConfig, ClientError, LaunchSettings};
 use crate::host::paths::Address;
+use crate::host::testing;
 use crate::wire::rpc;
 
 use super::{Peer, Stage, run};
@@ -33,7 +34,7 @@ fn ping_starts_nothing() {
         // A socket file that nobody serves is nobody.
         let listener = stage.listen();
         assert!(stage.client.ping().await);
-        drop(listener);
+        testing::end(listener);
         assert!(!stage.client.ping().await);
         assert!(!stage.path().join("bin").exists());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);

@@ -1,0 +1,57 @@
+//! What tests do beside one another as threads of one process: each starts processes now and then, and such a one has a copy of every
+//! descriptor of ours until it executes.
+
+use std::os::fd::{AsFd, AsRawFd as _};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::socket::{Shutdown, shutdown};
+
+/// Far beyond what anything takes here; a test that gets there has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Looks again until it is so.
+#[track_caller]
+pub(crate) fn until(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "waited in vain");
+        std::thread::yield_now();
+    }
+}
+
+/// Ends a connection or a listener, as its last close does: our own close may not be the last.
+pub(crate) fn end(socket: impl AsFd) {
+    shutdown(socket.as_fd().as_raw_fd(), Shutdown::Both).unwrap();
+}
+
+/// Writes a program. Another process does: what somebody may still write to cannot be executed.
+pub(crate) fn program(path: &Path, text: &str) {
+    shell(
+        r#"printf %s "$2" > "$1" && chmod 755 "$1""#,
+        &[path.as_os_str(), text.as_ref()],
+    );
+}
+
+/// Makes a program of ours one that another process has written.
+pub(crate) fn rewrite(path: &Path) {
+    shell(
+        r#"cp -p "$1" "$1.new" && mv "$1.new" "$1""#,
+        &[path.as_os_str()],
+    );
+}
+
+fn shell(text: &str, words: &[&std::ffi::OsStr]) {
+    let mut shell = Command::new("/bin/sh");
+    let status = shell.args(["-c", text, "sh"]).args(words).status();
+    assert!(status.unwrap().success(), "{words:?}");
+}
+
+/// Gives this thread a file mode mask of its own: what the test does to it is not done to files that others make meanwhile.
+pub(crate) fn own_mask() {
+    // SAFETY: concerns the calling thread's mask and folders, and no memory.
+    let done = unsafe { libc::unshare(libc::CLONE_FS) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
