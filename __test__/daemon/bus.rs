@@ -74,31 +74,40 @@ fn output_is_published_with_its_process() {
     assert_eq!(daemon.out_log("talker"), "héllo\n");
 }
 
+/// Twice what waits for one subscriber, in MiB.
+const PARTS: usize = 32;
+
 // Protects: one subscriber that sleeps costs bounded memory and learns what it lost; apps, files and others notice nothing.
 #[test]
 fn a_slow_subscriber_is_told_what_it_lost_and_nobody_else_notices() {
     let daemon = Daemon::start();
     let mut slow = daemon.bus();
     let mut quick = daemon.bus();
-    let reader = std::thread::spawn(move || {
-        let mut bytes = 0;
-        loop {
+    let mut client = daemon.client();
+    // A part at a time, so that who reads is quick however slow the machine is.
+    let text =
+        "while read line && [ \"$line\" = more ]; do head -c 1048576 /dev/zero | tr '\\0' x; done";
+    daemon.start_shell(&mut client, "flood", text, &json!({"autorestart": false}));
+    let mut say = |line: &str| {
+        let packet = json!({"pm_id": 0, "line": format!("{line}\n")});
+        client.ok("sendLineToStdin", json!([packet]));
+    };
+    let mut bytes = 0;
+    for part in 1..=PARTS {
+        say("more");
+        while bytes < part << 20 {
             let (name, payload) = quick.next().unwrap();
             assert_ne!(name, "pm2:dropped");
             if name == "log:out" {
                 bytes += payload["data"].as_str().unwrap().len();
-            } else if name == "process:event" && payload["event"] == "exit" {
-                return bytes;
             }
         }
-    });
-    let mut client = daemon.client();
-    let text =
-        "i=0; while [ $i -lt 480 ]; do head -c 65536 /dev/zero | tr '\\0' x; i=$((i+1)); done";
-    daemon.start_shell(&mut client, "flood", text, &json!({"autorestart": false}));
-    assert_eq!(reader.join().unwrap(), 480 * 65536);
+    }
+    say("end");
+    quick.until(|name, payload| name == "process:event" && payload["event"] == "exit");
+    assert_eq!(bytes, PARTS << 20);
     wait_for("the whole log", || {
-        (daemon.out_log("flood").len() == 480 * 65536).then_some(())
+        (daemon.out_log("flood").len() == PARTS << 20).then_some(())
     });
     let dropped = slow.named("pm2:dropped");
     assert!(dropped["count"].as_u64().unwrap() > 10, "{dropped}");
@@ -122,8 +131,13 @@ fn a_flood_of_one_app_does_not_delay_calls_and_other_apps() {
         "exec yes floodfloodfloodfloodflood",
         &more,
     );
+    // Its line may be lost to who does not keep up with the flood; that it started is not.
     let reader = std::thread::spawn(move || {
-        bus.until(|name, payload| name == "log:out" && payload["process"]["name"] == "calm");
+        bus.until(|name, payload| {
+            name == "process:event"
+                && (&payload["event"], &payload["process"]["name"])
+                    == (&"online".into(), &"calm".into())
+        });
     });
     daemon.start_shell(
         &mut client,
@@ -134,9 +148,9 @@ fn a_flood_of_one_app_does_not_delay_calls_and_other_apps() {
     for _ in 0..50 {
         client.ok("ping", json!([{}]));
     }
-    client.ok("stopProcessId", json!([0]));
     reader.join().unwrap();
     wait_for("the line", || {
         (daemon.out_log("calm") == "here\n").then_some(())
     });
+    client.ok("stopProcessId", json!([0]));
 }

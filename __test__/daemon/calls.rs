@@ -172,8 +172,9 @@ fn prepare_list_stop_restart_and_delete_have_the_recorded_shape() {
 fn requests_of_one_connection_are_not_answered_in_turn() {
     let daemon = Daemon::start();
     let mut client = daemon.client();
-    let text = "trap '' INT; echo up; while :; do sleep 0.05; done";
-    daemon.start_shell(&mut client, "stubborn", text, &json!({"kill_timeout": 400}));
+    let text = "trap '' INT; echo up; while [ ! -e go ]; do sleep 0.05; done";
+    let more = json!({"kill_timeout": 600_000, "pm_cwd": daemon.home()});
+    daemon.start_shell(&mut client, "stubborn", text, &more);
     super::helper::wait_for("the trap", || {
         daemon.out_log("stubborn").contains("up").then_some(())
     });
@@ -181,6 +182,7 @@ fn requests_of_one_connection_are_not_answered_in_turn() {
     let quick = client.send("ping", json!([{}]));
     let first = client.frames.next().unwrap();
     assert_eq!(first[1], quick.as_bytes());
+    std::fs::write(daemon.path("go"), "").unwrap();
     let second = client.frames.next().unwrap();
     assert_eq!(second[1], slow.as_bytes());
 }

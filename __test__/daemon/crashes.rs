@@ -10,7 +10,9 @@ fn a_crash_loop_ends_errored_after_sixteen_starts() {
     let daemon = Daemon::start();
     let mut bus = daemon.bus();
     let mut client = daemon.client();
-    daemon.start_shell(&mut client, "crasher", "echo up; exit 1", &json!({}));
+    // Each is a short one, however long the machine takes for it.
+    let more = json!({"min_uptime": 3_600_000});
+    daemon.start_shell(&mut client, "crasher", "echo up; exit 1", &more);
     bus.until(|name, payload| name == "process:event" && payload["event"] == "restart overlimit");
     wait_for("errored", || {
         (client.status("crasher") == "errored").then_some(())

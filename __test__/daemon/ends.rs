@@ -27,11 +27,12 @@ fn kill_me_tells_the_bus_and_signals_the_caller_only() {
     daemon.start_shell(&mut client, "left", "exec sleep 1000", &json!({}));
     // A client that asks for the signal, as the real one does, in a process that can be killed for it.
     let text = format!(
-        "import os,socket,struct,sys,time\n\
+        "import os,signal,socket,struct,sys,time\n\
+         signal.signal(signal.SIGQUIT,signal.SIG_DFL)\n\
          s=socket.socket(socket.AF_UNIX); s.connect('{}')\n\
          f=lambda *a: bytes([0x10|len(a)])+b''.join(struct.pack('>I',len(x))+x for x in a)\n\
          s.sendall(f(b'j:{{\"type\":\"call\",\"method\":\"killMe\",\"args\":[{{\"pid\":%d}}]}}'%(os.getpid() if len(sys.argv)<2 else int(sys.argv[1])),b's:1'))\n\
-         time.sleep(15)",
+         time.sleep(100)",
         daemon.path("rpc.sock").display()
     );
     let mut stranger = Command::new("sleep").arg("1000").spawn().unwrap();
@@ -144,10 +145,9 @@ fn after_notify_kill_nothing_is_restarted() {
 #[test]
 fn the_sockets_can_be_tcp_ports_of_this_machine() {
     use std::io::{Read as _, Write as _};
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
-    let daemon = Daemon::start_with(&[("PM2_DAEMON_RPC_PORT", &format!("tcp://127.0.0.1:{port}"))]);
+    let address = |port| format!("tcp://127.0.0.1:{port}");
+    let (daemon, [port]) =
+        Daemon::start_on_ports(|[port]| vec![("PM2_DAEMON_RPC_PORT", address(port))]);
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     let request = super::helper::frame(&[
         b"j:{\"type\":\"call\",\"method\":\"ping\",\"args\":[{}]}",

@@ -2,17 +2,23 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub(crate) use super::processes::{
+    copy_program, is_alive, keeper_command, launch, parent_of, raise_open_files, read_ready_line,
+    ready_line, signal, write_program,
+};
+
 /// Far beyond what anything takes here; a test that gets there has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// A running daemon and its home. Ends both, and fails if anything of them is left.
@@ -33,16 +39,6 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
         assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
         std::thread::sleep(GLANCE);
     }
-}
-
-/// Whether a process with this number runs; a zombie does not.
-pub(crate) fn is_alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit(") ")
-        .next()
-        .and_then(|rest| rest.chars().next());
-    state.is_some_and(|state| state != 'Z')
 }
 
 impl Daemon {
@@ -68,6 +64,27 @@ impl Daemon {
         }
         let line = ready_line(command);
         Self::of(home, &line)
+    }
+
+    /// With what `env` says of some ports, on ports that were free a moment ago: where somebody else was faster, on other ones.
+    pub(crate) fn start_on_ports<const N: usize>(
+        env: impl Fn([u16; N]) -> Vec<(&'static str, String)>,
+    ) -> (Self, [u16; N]) {
+        wait_for("free ports", || {
+            let free = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+            let ports = free.map(|listener| listener.local_addr().unwrap().port());
+            let home = tempfile::Builder::new()
+                .prefix("pm2d")
+                .tempdir_in("/tmp")
+                .unwrap();
+            let variables = env(ports);
+            let variables: Vec<_> = variables.iter().map(|(name, to)| (*name, &**to)).collect();
+            let line = launch(home.path(), &variables);
+            let is_taken = line["reason"]
+                .as_str()
+                .is_some_and(|why| why.contains("served"));
+            (!is_taken).then(|| (Self::of(home, &line), ports))
+        })
     }
 
     /// The daemon that has said this about its start.
@@ -190,6 +207,13 @@ impl Daemon {
         )
     }
 
+    /// Waits until an app that prints numbers has printed so many.
+    pub(crate) fn wait_counted(&self, name: &str, numbers: usize) {
+        wait_for("the numbers", || {
+            (self.out_log(name).lines().count() > numbers).then_some(())
+        });
+    }
+
     pub(crate) fn out_log(&self, name: &str) -> String {
         fs::read_to_string(self.path(&format!("logs/{name}-out.log"))).unwrap_or_default()
     }
@@ -204,13 +228,15 @@ impl Daemon {
         self.of_ours("__keeper").first().copied()
     }
 
-    /// Processes of this home whose first word is this one.
+    /// Processes of this home whose first word is this one. A child that has not executed yet has its parent's words.
     fn of_ours(&self, word: &str) -> Vec<i32> {
         let is_it = |pid: &i32| {
             let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             command.split(|byte| *byte == 0).nth(1) == Some(word.as_bytes())
         };
-        self.processes().into_iter().filter(is_it).collect()
+        let all: Vec<i32> = self.processes().into_iter().filter(is_it).collect();
+        let is_own = |pid: &&i32| parent_of(**pid).is_some_and(|parent| !all.contains(&parent));
+        all.iter().filter(is_own).copied().collect()
     }
 
     /// Every process that has this home in its environment.
@@ -233,9 +259,15 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        signal(self.keeper_pid().unwrap_or(self.keeper), "TERM");
         let end = Instant::now() + PATIENCE;
+        let mut told = None;
         while !self.processes().is_empty() && Instant::now() < end {
+            // One that was killed may have a successor only now.
+            let keeper = self.keeper_pid().filter(|keeper| told != Some(*keeper));
+            if let Some(keeper) = keeper {
+                signal(keeper, "TERM");
+                told = Some(keeper);
+            }
             std::thread::sleep(GLANCE);
         }
         let left = self.processes();
@@ -248,50 +280,6 @@ impl Drop for Daemon {
             assert!(!log.contains("panicked"), "{log}");
         }
     }
-}
-
-/// Starts a keeper, and gives the line that it or its daemon says.
-pub(crate) fn launch(home: &Path, env: &[(&str, &str)]) -> Value {
-    let mut command = keeper_command(home, Path::new(env!("CARGO_BIN_EXE_pm2")));
-    command.envs(env.iter().copied());
-    ready_line(command)
-}
-
-fn keeper_command(home: &Path, program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command
-        .arg("__keeper")
-        .arg(home)
-        .env_clear()
-        .env("PATH", std::env::var("PATH").unwrap())
-        .env("PM2_HOME", home)
-        .env("PM2_READY_FD", "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit());
-    command
-}
-
-fn ready_line(mut command: Command) -> Value {
-    let mut keeper = command.spawn().unwrap();
-    let line = read_ready_line(&mut keeper);
-    keeper.wait().unwrap();
-    line
-}
-
-fn read_ready_line(keeper: &mut std::process::Child) -> Value {
-    let mut line = String::new();
-    BufReader::new(keeper.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-}
-
-pub(crate) fn signal(pid: i32, name: &str) {
-    let _gone = Command::new("kill")
-        .args([format!("-{name}"), pid.to_string()])
-        .stderr(Stdio::null())
-        .status();
 }
 
 /// The bytes of a frame of these arguments.

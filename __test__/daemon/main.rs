@@ -18,6 +18,7 @@ mod limits;
 mod logs;
 mod many;
 mod orphans;
+mod processes;
 mod recovery;
 mod service;
 mod stops;

@@ -112,7 +112,8 @@ fn an_app_that_prints_while_nobody_reads_is_begun_again() {
     daemon.begin_again();
     let mut client = daemon.client();
     wait_for("the restart", || {
-        (client.status("chatty") == "online").then_some(())
+        let process = client.process("chatty");
+        (process["pm2_env"]["status"] == "online" && process["pid"] != pid).then_some(())
     });
     assert_eq!(client.process("chatty")["pm2_env"]["restart_time"], 1);
     assert_settled(&daemon, &mut client);
@@ -158,7 +159,8 @@ fn an_app_that_ended_meanwhile_is_restarted_and_counted() {
     daemon.begin_again();
     let mut client = daemon.client();
     wait_for("the restart", || {
-        (client.status("mortal") == "online").then_some(())
+        let process = client.process("mortal");
+        (process["pm2_env"]["status"] == "online" && process["pid"] != pids[0]).then_some(())
     });
     assert_eq!(client.process("mortal")["pm2_env"]["restart_time"], 1);
     assert_eq!(client.status("once"), "stopped");

@@ -79,15 +79,9 @@ fn no_line_is_lost_and_no_process_ends_when_the_daemon_is_killed_fifty_times() {
         after["pm2_env"]["pm_uptime"],
         before["pm2_env"]["pm_uptime"]
     );
+    daemon.wait_counted("counter", 1000);
     client.ok("stopProcessId", json!([0]));
-    let log = daemon.out_log("counter");
-    let numbers: Vec<u32> = log.lines().map(|line| line.parse().unwrap()).collect();
-    assert!(numbers.len() > 1000, "{}", numbers.len());
-    let odd: Vec<_> = numbers
-        .windows(2)
-        .filter(|pair| pair[1] != pair[0] + 1)
-        .collect();
-    assert!(numbers[0] == 0 && odd.is_empty(), "{odd:?}");
+    super::heirs::assert_counted(&daemon.out_log("counter"));
 }
 
 // Protects: the channel in both directions, the bus, and callers who were connected.
@@ -147,11 +141,11 @@ fn an_app_that_died_while_there_was_no_daemon_is_restarted_and_counted() {
         wait_for("its end", || (!is_alive(pid)).then_some(()));
         signal(brain, "KILL");
         client = daemon.new_caller();
-        wait_for("the restart", || {
-            (client.status("mortal") == "online").then_some(())
+        let process = wait_for("the restart", || {
+            let process = client.process("mortal");
+            let is_new = process["pm2_env"]["status"] == "online" && process["pid"] != pid;
+            is_new.then_some(process)
         });
-        let process = client.process("mortal");
-        assert_ne!(process["pid"], pid);
         assert_eq!(process["pm2_env"]["restart_time"], round);
         wait_for("its line", || {
             (daemon.out_log("mortal").lines().count() == round + 1).then_some(())
@@ -166,7 +160,8 @@ fn a_keeper_told_to_end_while_there_is_no_daemon_saves_the_list_and_stops_the_ap
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let script = "process.on('SIGINT', () => { console.log('goodbye'); process.exit(); }); setInterval(() => {}, 1000); console.log('up');";
-    daemon.start_node(&mut client, "polite", script, &json!({}));
+    let more = json!({"kill_timeout": 60_000});
+    daemon.start_node(&mut client, "polite", script, &more);
     wait_for("its line", || {
         (daemon.out_log("polite") == "up\n").then_some(())
     });
@@ -202,7 +197,12 @@ fn a_stop_under_way_is_completed_by_the_next_daemon() {
     });
     daemon.kill_daemon();
     let mut client = daemon.new_caller();
-    assert_eq!(client.status("stubborn"), "stopping");
+    let status = client.status("stubborn");
+    // Unless it took until now to have another daemon.
+    assert!(
+        status == "stopping" || start.elapsed() > Duration::from_millis(1400),
+        "{status}"
+    );
     wait_for("the stop", || {
         (client.status("stubborn") == "stopped").then_some(())
     });
@@ -228,16 +228,14 @@ fn starts_and_delays_under_way_are_completed_by_the_next_daemon() {
     );
     let script = daemon.script(
         "ready.js",
-        "setTimeout(() => process.send('ready'), 600); setInterval(() => {}, 1000)",
+        "require('fs').writeFileSync(process.env.PM2_HOME + '/begun', ''); setTimeout(() => process.send('ready'), 600); setInterval(() => {}, 1000)",
     );
     let more = json!({"wait_ready": true, "listen_timeout": 20000, "instances": 3});
     client.send(
         "prepare",
         json!([daemon.declaration("ready", "node", &script, &more)]),
     );
-    wait_for("the first", || {
-        (daemon.processes().len() >= 3).then_some(())
-    });
+    wait_for("the first", || daemon.path("begun").exists().then_some(()));
     daemon.kill_daemon();
     let mut client = daemon.new_caller();
     wait_for("all to be up", || {

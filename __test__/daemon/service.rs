@@ -8,12 +8,12 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, channel};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 
-use crate::helper::{Daemon, is_alive, wait_for};
+use crate::helper::{Daemon, PATIENCE, copy_program, is_alive, wait_for};
 
 const IDLE: &str = "exec sleep 1000";
 
@@ -227,7 +227,7 @@ fn who_is_not_root_is_told_what_to_type() {
     );
     // Another user may not reach the executable where it was built.
     let copy = home.path().join("pm2");
-    fs::copy(env!("CARGO_BIN_EXE_pm2"), &copy).unwrap();
+    copy_program(&copy);
     if nix::unistd::geteuid().is_root() {
         let open = |path: &Path| {
             fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -268,36 +268,30 @@ fn another_machines_disk_is_prepared_without_advice_for_this_one() {
     assert!(copied.is_dir() && !home.exists());
 }
 
+/// How often the manager wants to hear of us, in microseconds: its queue takes few signs of life, and is to have room for other words
+/// when the machine was halted for a moment.
+const WATCHDOG_USEC: &str = "400000";
+
 /// What a service manager hears.
-struct Manager {
-    socket: UnixDatagram,
-}
+struct Manager(Receiver<String>);
 
 impl Manager {
+    /// Listens as long as the test runs, whatever the test does meanwhile: what finds no room in its queue is not said.
     fn new(socket: UnixDatagram) -> Self {
-        socket
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        Self { socket }
+        let (heard, ears) = channel();
+        std::thread::spawn(move || while heard.send(datagram(&socket)).is_ok() {});
+        Self(ears)
     }
 
-    /// The next datagram. Descriptors that came with it are closed, as the manager does.
+    /// The next datagram.
     fn hear(&self) -> String {
-        let mut buffer = [0; 512];
-        let mut space = nix::cmsg_space!([i32; 4]);
-        let mut parts = [IoSliceMut::new(&mut buffer)];
-        let fd = self.socket.as_raw_fd();
-        let message =
-            recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).unwrap();
-        for control in message.cmsgs().unwrap() {
-            if let ControlMessageOwned::ScmRights(fds) = control {
-                for fd in fds {
-                    nix::unistd::close(fd).unwrap();
-                }
-            }
-        }
-        let length = message.bytes;
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
+        self.0.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// The next one that was not there before.
+    fn hear_anew(&self) -> String {
+        while self.0.try_recv().is_ok() {}
+        self.hear()
     }
 
     fn until(&self, wanted: impl Fn(&str) -> bool) -> String {
@@ -310,12 +304,31 @@ impl Manager {
     }
 }
 
+/// Descriptors that came with it are closed, as the manager does.
+fn datagram(socket: &UnixDatagram) -> String {
+    let mut buffer = [0; 512];
+    let mut space = nix::cmsg_space!([i32; 4]);
+    let mut parts = [IoSliceMut::new(&mut buffer)];
+    let fd = socket.as_raw_fd();
+    let message =
+        recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).unwrap();
+    for control in message.cmsgs().unwrap() {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            for fd in fds {
+                nix::unistd::close(fd).unwrap();
+            }
+        }
+    }
+    let length = message.bytes;
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
 fn life_of_a_service(manager: &Manager, address: &str) {
     let mut daemon = saved();
     let mut service = pm2(daemon.home(), &["resurrect"]);
     service
         .env("NOTIFY_SOCKET", address)
-        .env("WATCHDOG_USEC", "40000");
+        .env("WATCHDOG_USEC", WATCHDOG_USEC);
     let service = std::thread::spawn(move || service.output().unwrap());
     let ready = manager.until(|heard| heard.contains("READY=1"));
     let barrier = manager.until(|heard| !heard.starts_with("WATCHDOG=1"));
@@ -330,7 +343,9 @@ fn life_of_a_service(manager: &Manager, address: &str) {
     // The watch goes on over the death of the daemon.
     let report = || daemon.client().ok("getReport", json!([{}]))["daemon_pid"].clone();
     let killed = report();
-    crate::helper::signal(i32::try_from(killed.as_i64().unwrap()).unwrap(), "KILL");
+    let pid = i32::try_from(killed.as_i64().unwrap()).unwrap();
+    crate::helper::signal(pid, "KILL");
+    wait_for("its end", || (!is_alive(pid)).then_some(()));
     wait_for("another daemon", || {
         daemon
             .path("rpc.sock")
@@ -338,7 +353,7 @@ fn life_of_a_service(manager: &Manager, address: &str) {
             .then(report)
             .filter(|pid| *pid != killed)
     });
-    assert_eq!(manager.hear(), "WATCHDOG=1");
+    assert_eq!(manager.hear_anew(), "WATCHDOG=1");
     // And over the death of the keeper, whose place another one takes.
     let before = daemon.keeper;
     crate::helper::signal(before, "KILL");
@@ -347,12 +362,10 @@ fn life_of_a_service(manager: &Manager, address: &str) {
     assert_eq!(succeeded, format!("MAINPID={}", daemon.keeper));
     assert_ne!(daemon.keeper, before);
     assert_eq!(manager.hear(), "WATCHDOG=1");
-    // Heard meanwhile: what finds no room in the manager's queue is not said.
     let mut stop = pm2(daemon.home(), &["kill"]);
     stop.env("NOTIFY_SOCKET", address);
-    let stop = std::thread::spawn(move || stop.output().unwrap());
+    assert!(stop.output().unwrap().status.success());
     manager.until(|heard| heard == "STOPPING=1");
-    assert!(stop.join().unwrap().status.success());
     wait_for("the end of the keeper", || {
         (!is_alive(daemon.keeper)).then_some(())
     });
@@ -386,7 +399,7 @@ fn a_daemon_that_was_there_before_is_not_watched() {
     let mut service = pm2(daemon.home(), &["resurrect"]);
     service
         .env("NOTIFY_SOCKET", &path)
-        .env("WATCHDOG_USEC", "40000");
+        .env("WATCHDOG_USEC", WATCHDOG_USEC);
     let service = std::thread::spawn(move || service.output().unwrap());
     let ready = manager.until(|heard| heard.contains("READY=1"));
     assert_eq!(

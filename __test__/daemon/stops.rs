@@ -92,7 +92,7 @@ fn many_apps_are_stopped_at_once() {
     let mut client = daemon.client();
     let go = daemon.path("go");
     let text = format!(
-        "trap 'echo asked' INT\nwhile [ ! -e {} ]; do sleep 0.05; done",
+        "trap 'echo asked' INT\necho up\nwhile [ ! -e {} ]; do sleep 0.05; done",
         go.display()
     );
     let script = daemon.script("many.sh", &text);
@@ -102,11 +102,16 @@ fn many_apps_are_stopped_at_once() {
         json!([daemon.declaration("many", "/bin/sh", &script, &more)]),
     );
     assert_eq!(started.as_array().unwrap().len(), APPS);
+    let count = |line: &str| {
+        let log = daemon.out_log("many");
+        log.lines().filter(|found| *found == line).count()
+    };
+    wait_for("everybody to be up", || (count("up") == APPS).then_some(()));
     let ids: Vec<String> = (0..APPS)
         .map(|id| client.send("stopProcessId", json!([id])))
         .collect();
     wait_for("everybody to be asked", || {
-        (daemon.out_log("many").lines().count() == APPS).then_some(())
+        (count("asked") == APPS).then_some(())
     });
     std::fs::write(go, "").unwrap();
     for id in ids {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::helper::{Daemon, frame, signal, wait_for};
+use crate::helper::{Daemon, frame, signal, wait_for, write_program};
 
 /// A user and a group that no account of a fresh machine has.
 const STRANGER: u32 = 54_321;
@@ -132,15 +132,13 @@ fn listening_at(port: u16) -> Vec<String> {
 // Protects whoever gives a bare port: pm2 would listen on every address of the machine.
 #[test]
 fn a_port_is_served_on_the_loopback_address_unless_a_host_is_named() {
-    let free = || {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
-    };
-    let (calls, events) = (free(), free());
-    let rpc = calls.to_string();
-    let bus = format!("tcp://0.0.0.0:{events}");
-    let daemon =
-        Daemon::start_with(&[("PM2_DAEMON_RPC_PORT", &rpc), ("PM2_DAEMON_PUB_PORT", &bus)]);
+    let (daemon, [calls, events]) = Daemon::start_on_ports(|[calls, events]| {
+        let bus = format!("tcp://0.0.0.0:{events}");
+        vec![
+            ("PM2_DAEMON_RPC_PORT", calls.to_string()),
+            ("PM2_DAEMON_PUB_PORT", bus),
+        ]
+    });
     assert_eq!(listening_at(calls), ["0100007F"]);
     assert_eq!(listening_at(events), ["00000000"]);
     let mut stream = TcpStream::connect(("127.0.0.1", calls)).unwrap();
@@ -164,7 +162,10 @@ fn a_port_is_served_on_the_loopback_address_unless_a_host_is_named() {
 
 fn walk(folder: &Path, seen: &mut Vec<(String, u32)>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
-        let found = entry.metadata().unwrap();
+        // A file that is being replaced has another one beside it for a moment.
+        let Ok(found) = entry.metadata() else {
+            continue;
+        };
         seen.push((entry.path().display().to_string(), found.mode() & 0o7777));
         if found.is_dir() {
             walk(&entry.path(), seen);
@@ -186,8 +187,7 @@ fn nothing_of_a_home_is_for_others_and_no_secret_is_where_they_look() {
             "#!/bin/sh\numask {mask}\nDAEMON_SECRET=sesame-daemon exec {} \"$@\"\n",
             env!("CARGO_BIN_EXE_pm2")
         );
-        fs::write(&masked, words).unwrap();
-        fs::set_permissions(&masked, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&masked, &words);
         let daemon = Daemon::start_in(home, &masked, None);
         let mut client = daemon.client();
         let logs = daemon.path("far/away");
@@ -265,11 +265,10 @@ fn a_link_that_another_user_laid_is_not_written_through() {
         daemon.out_log("trap").contains("written").then_some(())
     });
     assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
-    let log = fs::read_to_string(daemon.path("pm2.log")).unwrap();
-    assert!(
-        log.contains("trap-1.pid") && log.contains("not followed"),
-        "{log}"
-    );
+    wait_for("a word about it", || {
+        let log = fs::read_to_string(daemon.path("pm2.log")).unwrap();
+        (log.contains("trap-1.pid") && log.contains("not followed")).then_some(())
+    });
 }
 
 // Protects the machine: `pid: '/dev/null'` means no pid file, and root's daemon must not remove the device at the end.
@@ -305,13 +304,11 @@ fn a_home_of_somebody_else_is_pointed_out() {
     std::os::unix::fs::chown(folder.path(), Some(STRANGER), Some(GROUP)).unwrap();
     let line = crate::helper::launch(folder.path(), &[]);
     assert_eq!(line["online"], true, "{line}");
-    let log = wait_for("the log", || {
-        fs::read_to_string(folder.path().join("pm2.log")).ok()
+    wait_for("the log", || {
+        let log = fs::read_to_string(folder.path().join("pm2.log")).ok()?;
+        log.contains(&format!("belongs to user {STRANGER}"))
+            .then_some(())
     });
-    assert!(
-        log.contains(&format!("belongs to user {STRANGER}")),
-        "{log}"
-    );
     let keeper = i32::try_from(line["pid"].as_i64().unwrap()).unwrap();
     signal(keeper, "TERM");
     wait_for("its end", || {

@@ -122,6 +122,11 @@ fn hold(policy: &str, trouble: Trouble, more_script: &str) {
                 Trouble::KillsAndUpdates | Trouble::Updates => daemon.update(),
             }
             drop(daemon.new_caller());
+            // However slow the machine is, somebody is served between two of them.
+            let before = answered.load(Ordering::Relaxed);
+            wait_for("more answers", || {
+                (answered.load(Ordering::Relaxed) >= before + CALLERS as u64).then_some(())
+            });
             std::thread::sleep(ROUND_MIN.saturating_sub(start.elapsed()));
         }
         is_over.store(true, Ordering::Relaxed);
@@ -141,7 +146,6 @@ fn hold(policy: &str, trouble: Trouble, more_script: &str) {
         "{} of {answered}: {failures:?}",
         failures.len()
     );
-    assert!(answered > 100, "{answered}");
     assert_eq!(pids(&mut daemon.new_caller()), before);
 }
 

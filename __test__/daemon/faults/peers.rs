@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
-use super::super::helper::{Daemon, frame, wait_for};
+use super::super::helper::{Daemon, frame, raise_open_files, wait_for};
 use super::super::recovery::Dice;
 
 /// How long, unless `PM2_FAULT_SECONDS` says otherwise.
@@ -160,8 +159,7 @@ impl Victim {
 // Protects: everybody else. Whatever these peers do, a caller is answered, an app is heard, and the daemon is afterwards what it was.
 #[test]
 fn peers_that_do_everything_wrong_cost_nobody_else_anything() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    raise_open_files();
     let daemon = Daemon::start();
     let mut client = daemon.client();
     let mut bus = daemon.bus();
@@ -186,7 +184,7 @@ fn peers_that_do_everything_wrong_cost_nobody_else_anything() {
         // Whatever is found, they must be told to end, or the scope waits for them for ever.
         let found = std::panic::AssertUnwindSafe(|| {
             let end = Instant::now() + Duration::from_secs(seconds);
-            while Instant::now() < end {
+            while rounds == 0 || Instant::now() < end {
                 let packet = json!({"id": 0, "topic": "t", "data": {"n": rounds}});
                 client.ok("sendDataToProcessId", json!([packet]));
                 let echo = bus.named("echo");
@@ -207,11 +205,11 @@ fn peers_that_do_everything_wrong_cost_nobody_else_anything() {
             std::panic::resume_unwind(panic);
         }
     });
-    assert!(rounds > 0);
     let growth = peak.saturating_sub(resident);
     assert!(growth < GROWTH_MAX_KIB, "{growth} KiB more");
     wait_for("their descriptors to be closed", || {
-        (open_files(pid) == files).then_some(())
+        // There were more before, where a caller had gone and the daemon had not yet seen it.
+        (open_files(pid) <= files).then_some(())
     });
     wait_for("their memory to be given back", || {
         (resident_kib(pid) < resident + REST_MAX_KIB).then_some(())

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::super::helper::{Client, Daemon, json_of, wait_for};
+use super::super::helper::{Client, Daemon, copy_program, json_of, wait_for};
 
 /// Sets one resource limit of a process: `prlimit` of util-linux.
 pub(crate) fn limit(pid: i32, what: &str, value: &str) {
@@ -158,7 +158,7 @@ fn stranger() -> Daemon {
         return Daemon::start_in(home, Path::new(env!("CARGO_BIN_EXE_pm2")), None);
     }
     let program = home.path().join("pm2");
-    fs::copy(env!("CARGO_BIN_EXE_pm2"), &program).unwrap();
+    copy_program(&program);
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::chown(home.path(), Some(STRANGER), Some(STRANGER)).unwrap();
     Daemon::start_in(home, &program, Some(STRANGER))
