@@ -55,33 +55,35 @@ function executable(line) {
   }
 }
 
-/** A port that was free a moment ago. */
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const probe = net.createServer().on('error', reject);
-    probe.listen(0, () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
-}
+/** Ports that neither an outgoing connection nor a server of any port is given by itself; each worker of Jest has its own part of them. */
+const PORTS = { first: 10_000, each: 1_000, workers: 20 };
 
-/** The first of so many ports in a row that were free a moment ago, and that no outgoing connection is given by itself. */
+/** How many ports this worker has given out or tried, from somewhere in its part on. */
+let tried = Math.floor(Math.random() * PORTS.each);
+
+const isFree = (port) =>
+  new Promise((resolve) => {
+    const probe = net.createServer().on('error', () => resolve(false));
+    probe.listen(port, () => probe.close(() => resolve(true)));
+  });
+
+/** The first of so many ports in a row that were free a moment ago, and that nobody else of these tests is given. */
 async function freeRow(count) {
-  const isFree = (port) =>
-    new Promise((resolve) => {
-      const probe = net.createServer().on('error', () => resolve(false));
-      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)));
-    });
+  const part = PORTS.first + (Number(process.env.JEST_WORKER_ID ?? 0) % PORTS.workers) * PORTS.each;
   for (;;) {
-    const first = 10_000 + Math.floor(Math.random() * 20_000);
+    if ((tried % PORTS.each) + count > PORTS.each) tried += PORTS.each - (tried % PORTS.each);
+    const first = part + (tried % PORTS.each);
+    tried += count;
     const row = await Promise.all(Array.from({ length: count }, (_, i) => isFree(first + i)));
     if (row.every(Boolean)) return first;
   }
 }
 
-/** The text of one answer, over a connection of its own. `where` is a port or a path of a socket. */
-function ask(where, path = '/', agent = false) {
+/** Such a port. */
+const freePort = () => freeRow(1);
+
+/** The text of one answer, over a connection of its own. `where` is a port or a path of a socket; a `patience` of 0 has no end. */
+function ask(where, path = '/', { agent = false, patience = ANSWER_MAX } = {}) {
   const target = typeof where === 'number' ? { host: '127.0.0.1', port: where } : { socketPath: where };
   return new Promise((resolve, reject) => {
     const request = http.get({ ...target, path, agent }, (response) => {
@@ -91,12 +93,18 @@ function ask(where, path = '/', agent = false) {
       response.on('end', () => resolve(text));
     });
     request.on('error', reject);
-    request.setTimeout(ANSWER_MAX, () => request.destroy(Object.assign(new Error('no answer'), { code: 'NO_ANSWER' })));
+    request.setTimeout(patience, () => request.destroy(Object.assign(new Error('no answer'), { code: 'NO_ANSWER' })));
   });
 }
 
-/** Waits until a server answers: an app is online before it listens. */
-const served = (where) => until(() => ask(where).catch(() => null));
+/** Waits until so many workers answer: an app is online before it listens, and one worker may be long before another. */
+const served = (where, workers = 1) =>
+  until(() =>
+    shares(where, workers * 10).then(
+      ({ size }) => size >= workers,
+      () => false,
+    ),
+  );
 
 /** The answers to so many requests, each over a connection of its own, by so many clients at once. */
 async function asks(where, requests, clients) {

@@ -37,7 +37,7 @@ describe.each(LINES)('Node %s', (line, interpreter) => {
       const script = box.write('app.js', `console.log(process.version);${APPS[app]}`);
       const options = { name: 'app', interpreter, instances: 2, wait_ready: app === 'ready', env: { PORT: port } };
       await box.start({ script, ...options });
-      await served(port);
+      await served(port, 2);
       expect(box.log('app-out-0.log')).toMatch(new RegExp(`^v${line}\\.`));
       const load = new Load(port, { keepAlive });
       await load.more(100);

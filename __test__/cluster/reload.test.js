@@ -111,7 +111,7 @@ describe('the old one stays and serves when the new one', () => {
   });
 
   test('does not listen any more', async () => {
-    expect(await fails('setInterval(() => {}, 1000)', { listen_timeout: 500 })).toMatch(/the new process did not listen in time/);
+    expect(await fails('setInterval(() => {}, 1000)', { listen_timeout: 5000 })).toMatch(/the new process did not listen in time/);
   });
 
   test('does not say ready', async () => {
@@ -168,7 +168,8 @@ test(
     const [held, used] = [descriptors(), privateMemory(both)];
     for (let i = 0; i < 10 * RELOADS; i += 1) await Promise.all([box.call('reload', 'app'), ask(port), ask(port)]);
     await until(() => descriptors().every((count, i) => count <= held[i]), `no more descriptors than ${held}`);
-    expect(privateMemory(both)).toBeLessThan(used + MEMORY_SLACK);
+    // What was freed just now is given back a moment later.
+    await until(() => privateMemory(both) < used + MEMORY_SLACK, `no more memory than ${used}`);
   },
   RELOADS * 20_000,
 );

@@ -96,8 +96,9 @@ test('delete forgets the app, and a second delete fails', async () => {
 
 test('send writes a line to the app, and logs shows what it printed', async () => {
   const { home } = await homeWithApp('chatty');
-  const log = path.join(home, 'logs', 'chatty-out.log');
+  const [log, errors] = ['out', 'error'].map((stream) => path.join(home, 'logs', `chatty-${stream}.log`));
   await waitFor('the first line', () => fs.existsSync(log) && /hello from chatty/.test(fs.readFileSync(log, 'utf8')));
+  await waitFor('its trouble', () => /trouble from chatty/.test(fs.readFileSync(errors, 'utf8')));
   expect((await cli(home, 'send', '0', 'good morning')).code).toBe(0);
   await waitFor('the line to come back', () => /line: good morning/.test(fs.readFileSync(log, 'utf8')));
   const shown = await cli(home, 'logs', 'chatty', '--nostream', '--lines', '20');

@@ -19,7 +19,10 @@ const { processesOf, managerOf } = require('../../bench/lib/processes');
 const ROOT = path.resolve(__dirname, '..', '..');
 
 /** How long anything may take before a test fails instead of hanging. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 100_000;
+
+// Two of the longest waits, and what comes before and after.
+jest.setTimeout(3 * PATIENCE_MS);
 
 /** Folder of an installed package: beside this repository's own, else beside the reference. */
 function installed(name) {
@@ -194,7 +197,7 @@ async function waitFor(what, condition) {
 async function endHome(home) {
   const [first] = managerOf(home);
   if (first) process.kill(first, 'SIGTERM');
-  const end = Date.now() + 10_000;
+  const end = Date.now() + PATIENCE_MS;
   while (processesOf(home).length > 0 && Date.now() < end) await pause(20);
   const left = processesOf(home);
   const names = left.map((pid) => {
@@ -217,8 +220,8 @@ async function endHome(home) {
 }
 
 /**
- * A function that gives each test its own PM2_HOME. After the test the daemon is asked to end; a process that is still there
- * ten seconds later fails the test (and is killed). Call it at the top of a test file.
+ * A function that gives each test its own PM2_HOME. After the test the daemon is asked to end; a process that stays fails the test
+ * (and is killed). Call it at the top of a test file.
  */
 function homes() {
   const made = [];
