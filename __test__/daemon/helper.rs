@@ -18,7 +18,7 @@ pub(crate) use super::processes::{
 };
 
 /// Far beyond what anything takes here; a test that gets there has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// A running daemon and its home. Ends both, and fails if anything of them is left.

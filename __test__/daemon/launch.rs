@@ -18,7 +18,7 @@ use pm2::client::{Client, ClientConfig, ClientError, LaunchSettings};
 use tempfile::TempDir;
 
 /// How long anything may take here before the test says what it waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Many callers at once is the usual case: a machine boots, and every service's script connects.
 #[test]

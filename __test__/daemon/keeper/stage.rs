@@ -16,7 +16,7 @@ use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 /// Far more than anything here takes, on a busy machine too.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What `PM2_READY_FD` gets from the puppet.
 pub(crate) const UP: &str = "the daemon says it is up\n";
