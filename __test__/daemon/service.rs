@@ -50,6 +50,12 @@ fn keeper(daemon: &Daemon) -> i32 {
         .unwrap()
 }
 
+/// What a service manager finds in the file that names the daemon.
+fn heir(daemon: &Daemon) -> Value {
+    let text = fs::read_to_string(daemon.path("daemon.pid")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
 /// A daemon that managed `a` and `b`, saved them and was ended.
 fn saved() -> Daemon {
     let daemon = Daemon::start();
@@ -341,8 +347,10 @@ fn life_of_a_service(manager: &Manager, address: &str) {
         assert_eq!(manager.hear(), "WATCHDOG=1");
     }
     // The watch goes on over the death of the daemon.
-    let report = || daemon.client().ok("getReport", json!([{}]))["daemon_pid"].clone();
-    let killed = report();
+    let report =
+        |daemon: &Daemon| daemon.client().ok("getReport", json!([{}]))["daemon_pid"].clone();
+    let killed = report(&daemon);
+    assert_eq!(heir(&daemon), killed, "who goes on without the keeper");
     let pid = i32::try_from(killed.as_i64().unwrap()).unwrap();
     crate::helper::signal(pid, "KILL");
     wait_for("its end", || (!is_alive(pid)).then_some(()));
@@ -350,9 +358,10 @@ fn life_of_a_service(manager: &Manager, address: &str) {
         daemon
             .path("rpc.sock")
             .exists()
-            .then(report)
+            .then(|| report(&daemon))
             .filter(|pid| *pid != killed)
     });
+    assert_eq!(heir(&daemon), report(&daemon));
     assert_eq!(manager.hear_anew(), "WATCHDOG=1");
     // And over the death of the keeper, whose place another one takes.
     let before = daemon.keeper;
@@ -361,6 +370,7 @@ fn life_of_a_service(manager: &Manager, address: &str) {
     daemon.keeper = keeper(&daemon);
     assert_eq!(succeeded, format!("MAINPID={}", daemon.keeper));
     assert_ne!(daemon.keeper, before);
+    assert_eq!(heir(&daemon), report(&daemon));
     assert_eq!(manager.hear(), "WATCHDOG=1");
     let mut stop = pm2(daemon.home(), &["kill"]);
     stop.env("NOTIFY_SOCKET", address);
@@ -369,6 +379,7 @@ fn life_of_a_service(manager: &Manager, address: &str) {
     wait_for("the end of the keeper", || {
         (!is_alive(daemon.keeper)).then_some(())
     });
+    assert!(!daemon.path("daemon.pid").exists());
 }
 
 // Protects `Type=notify` and `WatchdogSec`: the manager hears the main process, readiness after the last app is back, signs of life and the end.
@@ -408,6 +419,7 @@ fn a_daemon_that_was_there_before_is_not_watched() {
     );
     assert_eq!(manager.hear(), "BARRIER=1");
     assert!(service.join().unwrap().status.success());
+    assert!(!daemon.path("daemon.pid").exists());
 }
 
 // Protects another program's service: a daemon that is started from inside of it never speaks in its name.

@@ -208,6 +208,7 @@ async fn serve(
     if pilot.link.flush().await.is_err() {
         // Nobody is left to do it.
         let _gone = std::fs::remove_file(&home.pid_file);
+        let _gone = std::fs::remove_file(&home.heir_file);
     }
     Ok(ExitCode::SUCCESS)
 }

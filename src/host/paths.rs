@@ -42,6 +42,8 @@ pub struct Home {
     pub pid_file: PathBuf,
     /// Standard output and error of keeper and daemon.
     pub log_file: PathBuf,
+    /// Names the daemon, for a service manager alone: what it takes for the service's main process if the keeper is killed.
+    pub heir_file: PathBuf,
     /// What a daemon learns from when those before it were killed: private, and of no use to another boot.
     pub state: PathBuf,
     /// Settings of modules; `{}` at first.
@@ -97,6 +99,7 @@ impl Home {
             bus: socket("PM2_DAEMON_PUB_PORT", "pub.sock")?,
             pid_file: file("PM2_PID_FILE_PATH", "pm2.pid"),
             log_file: file("PM2_LOG_FILE_PATH", "pm2.log"),
+            heir_file: root.join("daemon.pid"),
             state: root.join("state"),
             module_conf: file("PM2_MODULE_CONF_FILE", "module_conf.json"),
             dump: file("PM2_DUMP_FILE_PATH", "dump.pm2"),

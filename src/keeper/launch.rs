@@ -165,6 +165,17 @@ fn settle_in(home: &Home) -> Result<(), NotLaunched> {
     Ok(())
 }
 
+/// Writes down who goes on if we are killed. systemd looks there (`PIDFile=` of our unit) before it takes the end of the main process for
+/// that of the service, and ends every app.
+pub(super) fn note_heir(launched: &Launched, daemon: i32) {
+    let file = &launched.home.heir_file;
+    if launched.manager.is_there()
+        && let Err(error) = note(file, &daemon.to_string())
+    {
+        log(&format!("failed to write {}: {error}", file.display()));
+    }
+}
+
 /// Opens the log anew, for us and for daemons to come; after a rotation the old file is let go.
 pub(super) fn open_log(home: &Home) -> Result<(), HostError> {
     let failed = |error| file_error("open", &home.log_file, error);
@@ -210,13 +221,14 @@ pub(super) fn remove_state(home: &Home) {
     let _not_ours_alone = fs::remove_dir(&home.state);
 }
 
-/// Says that we end, and removes the pid file, unless it is somebody else's by now.
+/// Says that we end, and removes the pid files, unless they are somebody else's by now.
 pub(super) fn leave(launched: &Launched) {
     launched.manager.end();
     let home = &launched.home;
     let own = std::process::id().to_string();
     if fs::read_to_string(&home.pid_file).is_ok_and(|pid| pid.trim() == own) {
         let _gone = fs::remove_file(&home.pid_file);
+        let _gone = fs::remove_file(&home.heir_file);
     }
 }
 

@@ -37,6 +37,11 @@ impl Manager {
         }
     }
 
+    /// Whether there is one.
+    pub(super) fn is_there(&self) -> bool {
+        self.notifier.is_some()
+    }
+
     /// When it is to hear from us.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due

@@ -100,6 +100,7 @@ pub(super) fn start(
         let error = io::Error::from_raw_os_error(failure.errno);
         format!("{:?}: {error}", failure.stage)
     })?;
+    launch::note_heir(launched, pid);
     let since = Instant::now();
     Ok(Serving {
         pid,
