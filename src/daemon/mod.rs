@@ -207,8 +207,7 @@ async fn serve(
     pilot.link.send(Request::Quit)?;
     if pilot.link.flush().await.is_err() {
         // Nobody is left to do it.
-        let _gone = std::fs::remove_file(&home.pid_file);
-        let _gone = std::fs::remove_file(&home.heir_file);
+        home.remove_pid_files();
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -123,6 +123,13 @@ impl Home {
         create_folder(&self.root)
     }
 
+    /// Removes the files that name keeper and daemon, those that are there.
+    pub fn remove_pid_files(&self) {
+        for file in [&self.pid_file, &self.heir_file] {
+            let _gone = std::fs::remove_file(file);
+        }
+    }
+
     /// Makes what is missing of the folders (0700) and of `module_conf.json` (0600), and checks that the home can be
     /// written. What exists keeps its mode: it may have been opened up on purpose.
     pub fn create(&self) -> Result<(), HostError> {

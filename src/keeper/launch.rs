@@ -227,8 +227,7 @@ pub(super) fn leave(launched: &Launched) {
     let home = &launched.home;
     let own = std::process::id().to_string();
     if fs::read_to_string(&home.pid_file).is_ok_and(|pid| pid.trim() == own) {
-        let _gone = fs::remove_file(&home.pid_file);
-        let _gone = fs::remove_file(&home.heir_file);
+        home.remove_pid_files();
     }
 }
 

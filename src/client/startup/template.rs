@@ -38,6 +38,11 @@ pub(super) fn fill(service: &Service) -> String {
                 ("path", unit_word(&format!("PATH={path}"))),
                 ("home", unit_word(&format!("PM2_HOME={home}"))),
                 ("program", unit_word(&program)),
+                // To the end of the line, without quotes.
+                (
+                    "heir",
+                    service.home.heir_file.to_string_lossy().replace('%', "%%"),
+                ),
                 ("after", after.to_owned()),
                 ("wants", wants.to_owned()),
                 ("target", target.to_owned()),
