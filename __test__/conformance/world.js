@@ -11,7 +11,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 
 /** Less than the test around it waits, so that this message is the one that is seen. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 const STEP_MS = 10;
 
 /** A process that is started last and appears nowhere in the transcript. */
@@ -104,14 +104,31 @@ class World {
     return this.until(`${name} to be ${status}`, async () => ((await this.process(name)) || { pm2_env: {} }).pm2_env.status === status);
   }
 
-  /** Waits until a file holds a text. */
-  untilText(file, text) {
-    return this.until(`${file} to hold ${text}`, () => fs.existsSync(file) && fs.readFileSync(file, 'utf8').includes(text));
+  /** Waits until a file holds a text so many times. */
+  untilText(file, text, count = 1) {
+    const isThere = () => fs.existsSync(file) && fs.readFileSync(file, 'utf8').split(text).length > count;
+    return this.until(`${file} to hold ${text} ${count} times`, isThere);
   }
 
   /** Waits until the bus has brought `count` events that fit. */
   untilEvents(what, count, fits) {
     return this.until(what, () => this.#events.filter(([name, data]) => fits(name, data)).length >= count);
+  }
+
+  /** Waits until the bus has told this of the process. */
+  untilTold(app, event) {
+    const fits = (name, { event: told, process }) => name === 'process:event' && told === event && process.name === app;
+    return this.untilEvents(`${event} of ${app}`, 1, fits);
+  }
+
+  /** Waits until the bus has brought a text of the process; a text may come in any number of pieces. */
+  untilHeard(app, kind, text) {
+    const pieces = () => this.#events.filter(([name, data]) => name === kind && data.process.name === app);
+    const heard = () =>
+      pieces()
+        .map(([, { data }]) => data)
+        .join('');
+    return this.until(`${text} of ${app} on the bus`, () => heard().includes(text));
   }
 
   async begin() {

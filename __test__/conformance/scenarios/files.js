@@ -9,8 +9,10 @@ const APP = `
   setInterval(() => {}, 1 << 30);
 `;
 
-const fs = require('node:fs');
 const path = require('node:path');
+
+/** Nothing of theirs is a line of the script above. */
+const QUIET = /^(cmd|program)$/;
 
 exports.run = async (world) => {
   world.file('app.js', APP);
@@ -72,14 +74,13 @@ exports.run = async (world) => {
   await start('empty array', 'w2.json', '[]');
   await start('broken yaml', 'x.yaml', 'apps: [{');
   await start('one of two is bad', 'y.json', JSON.stringify({ apps: [app('good'), app('bad', { kill_timeout: 'soon' })] }));
+  // What is ended in the midst of its start prints or does not.
+  for (const { name, pm2_env } of await world.list()) {
+    if (!QUIET.test(name)) await world.untilText(pm2_env.pm_out_log_path, '\n');
+  }
   await world.step('stop by file', 'stop', path.join(world.work, 'h.json'));
   await world.step('delete by file', 'delete', path.join(world.work, 'h.json'));
   await world.step('stop by a file of nobody', 'stop', world.file('z.json', JSON.stringify({ apps: [app('unknown')] })));
   await world.step('relative file', 'start', 'a.json');
-
-  await world.until('every node app to have printed', () => {
-    const logs = fs.readdirSync(path.join(process.env.PM2_HOME, 'logs')).filter((name) => /-out(-\d+)?\.log$/.test(name));
-    const quiet = /^(cmd|program|array|zz)/;
-    return logs.every((name) => quiet.test(name) || fs.statSync(path.join(process.env.PM2_HOME, 'logs', name)).size > 0);
-  });
+  await world.untilText((await world.process('json')).pm2_env.pm_out_log_path, '\n', 2);
 };

@@ -41,8 +41,17 @@ exports.run = async (world) => {
   await start('cluster', { exec_mode: 'cluster' });
   world.anyOrder = /(yes|all|together|pm)\.(log|err)$/;
 
-  for (const file of kept) await world.until(file, () => fs.existsSync(file) && /(err 1|out 2)/.test(fs.readFileSync(file, 'utf8')));
-  await world.untilText(`${world.work}/together.log`, 'err 1');
+  for (const { name, pm2_env } of await world.list()) {
+    const count = name === 'pair-merged' ? 2 : 1;
+    const { pm_out_log_path: out, pm_err_log_path: err, pm_log_path: both } = pm2_env;
+    const whole = [
+      [out, 'out 2'],
+      [err, 'err 1'],
+      [both, 'out 2'],
+      [both, 'err 1'],
+    ];
+    for (const [file, text] of whole) if (file && !/^(NULL|\/dev\/null)$/.test(file)) await world.untilText(file, text, count);
+  }
   for (const file of kept) world.note(path.basename(file), blurred(fs.readFileSync(file, 'utf8')).split('\n').sort());
   for (const { name, pm2_env } of await world.list())
     world.note(`files of ${name}`, [pm2_env.pm_out_log_path, pm2_env.pm_err_log_path, pm2_env.pm_log_path, pm2_env.pm_pid_path]);

@@ -2,13 +2,15 @@
 
 /** Every way to say what to start, and what comes of each option in the record. */
 
-const fs = require('node:fs');
 const path = require('node:path');
 
 const APP = `
   console.log(JSON.stringify([process.cwd(), process.argv.slice(2), process.execArgv.filter((arg) => !/preload|require|\\.js$/.test(arg))]));
   setInterval(() => {}, 1 << 30);
 `;
+
+/** These print nothing. */
+const QUIET = /^(binary|later)$/;
 
 exports.run = async (world) => {
   const script = world.file('app.js', APP);
@@ -38,6 +40,12 @@ exports.run = async (world) => {
     stop_exit_codes: [0, 9],
   });
   await start('not yet', { name: 'later', script, autostart: false });
+  // Later steps start an app anew: what is ended in the midst of its start prints or does not.
+  const printed = async (name) => {
+    const outputs = (await world.list()).filter((each) => each.name === name).map(({ pm2_env }) => pm2_env.pm_out_log_path);
+    for (const output of outputs) await world.untilText(output, '\n');
+  };
+  await printed('array');
   await start('an array', [
     { name: 'first', script },
     { name: 'second', script },
@@ -50,15 +58,7 @@ exports.run = async (world) => {
   await start('a running script again', script);
   await start('the same with force', script, { force: true });
   await start('the same declaration again', { name: 'array', script, args: ['new'] });
-  await world.until('every node app to have printed', () => {
-    const logs = fs.readdirSync(path.join(process.env.PM2_HOME, 'logs')).filter((name) => /-out(-\d+)?\.log$/.test(name));
-    const quiet = /^(binary|later)-/;
-    const isWritten = (name) => quiet.test(name) || fs.statSync(path.join(process.env.PM2_HOME, 'logs', name)).size > 0;
-    return logs.length >= 20 && logs.every(isWritten);
-  });
-  await world.until('the restarted one to have printed', () => {
-    const text = fs.readFileSync(path.join(process.env.PM2_HOME, 'logs', 'array-out.log'), 'utf8');
-    return text.trim().split('\n').length >= 2;
-  });
+  for (const { name } of await world.list()) if (!QUIET.test(name)) await printed(name);
+  await world.untilText((await world.process('array')).pm2_env.pm_out_log_path, '\n', 2);
   await world.step('list', 'list');
 };

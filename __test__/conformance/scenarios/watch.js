@@ -46,11 +46,17 @@ exports.run = async (world) => {
   // What is heard of this one was said after all that came before.
   await changed('src/end.txt', ...Object.keys(apps).filter((name) => name !== 'off'));
   world.note('seen', [...new Set(seen())].sort());
-  const watched = async (label) =>
+  /** Once all have this status: they may still be being restarted by a change. */
+  const watched = async (label, status = 'online') => {
+    const list = await world.until(`all to be ${status}`, async () => {
+      const all = await world.list();
+      return all.every(({ pm2_env }) => pm2_env.status === status) && all;
+    });
     world.note(
       label,
-      (await world.list()).map(({ name, pm2_env }) => [name, pm2_env.status, pm2_env.watch, pm2_env.ignore_watch]),
+      list.map(({ name, pm2_env }) => [name, pm2_env.status, pm2_env.watch, pm2_env.ignore_watch]),
     );
+  };
   await watched('as declared');
   await world.attempt('delete', 'all');
 
@@ -59,7 +65,7 @@ exports.run = async (world) => {
   for (const name of ['text', 'one', 'paths']) await world.attempt('start', { name, ...calm, watch: true });
   await watched('started');
   await world.attempt('stop', 'all');
-  await watched('stopped');
+  await watched('stopped', 'stopped');
   await world.attempt('restart', 'text');
   await world.attempt('restart', { name: 'one', ...calm, watch: true });
   await world.attempt('restart', { name: 'paths', ...calm, watch: false });
