@@ -15,7 +15,7 @@ const ROOT = path.join(__dirname, '..', '..');
 const FIXTURES = path.join(__dirname, '..', 'fixtures');
 
 /** Longest wait for a condition, in ms. Only a failing test takes it. */
-const WAIT_MAX = 20_000;
+const WAIT_MAX = 60_000;
 const POLL = 20;
 
 // pm2's daemon says goodbye with SIGQUIT to the client that killed it. Jest's `process` is a copy that no signal reaches; the real
@@ -123,7 +123,13 @@ class Sandbox {
     for (const home of homes) if (isLaunched(home)) await kill(home);
     for (const each of kept) await new Promise((resolve) => each.disconnect(resolve));
     const left = await settled(homes);
-    for (const pid of left.keys()) process.kill(pid, 'SIGKILL');
+    for (const pid of left.keys()) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has just ended.
+      }
+    }
     fs.rmSync(this.folder, { recursive: true, force: true });
     expect([...left.values()]).toEqual([]);
   }
@@ -182,7 +188,7 @@ async function kill(home) {
 /** What still lives once everything has had the time to end. */
 async function settled(homes) {
   const left = () => new Map(homes.flatMap((home) => [...living(home)]));
-  const end = Date.now() + 5000;
+  const end = Date.now() + WAIT_MAX;
   while (left().size > 0 && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, POLL));
   return left();
 }
@@ -202,6 +208,26 @@ function living(home) {
   return found;
 }
 
+/** The keeper's child that is the daemon of a home, or null while there is none. */
+function daemonPid(home) {
+  try {
+    const keeper = fs.readFileSync(path.join(home, 'pm2.pid'), 'utf8').trim();
+    const children = fs.readFileSync(`/proc/${keeper}/task/${keeper}/children`, 'utf8').trim().split(' ');
+    return Number(children.find(isDaemon) ?? Number.NaN) || null;
+  } catch {
+    return null;
+  }
+}
+
+function isDaemon(pid) {
+  try {
+    return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('__daemon');
+  } catch {
+    // It has just ended.
+    return false;
+  }
+}
+
 function isAlive(pid) {
   try {
     // A zombie has ended.
@@ -211,4 +237,18 @@ function isAlive(pid) {
   }
 }
 
-module.exports = { Sandbox, sandbox, call, failure, until, living, isAlive, isReference, testOurs, packageFolder, ROOT, FIXTURES };
+module.exports = {
+  Sandbox,
+  sandbox,
+  call,
+  failure,
+  until,
+  living,
+  daemonPid,
+  isAlive,
+  isReference,
+  testOurs,
+  packageFolder,
+  ROOT,
+  FIXTURES,
+};

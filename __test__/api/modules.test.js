@@ -162,7 +162,7 @@ testOurs('with safe a version that keeps falling over gives way to the one befor
   await withNpm(async () => {
     await box.call('install', source('1.0.0'));
     const falling = source('2.0.0', {}, 'process.exit(1)');
-    const error = await failure(box.call('install', falling, { safe: 15_000 }));
+    const error = await failure(box.call('install', falling, { safe: 60_000 }));
     expect(error.message).toBe('New Module is instable, restored to previous version');
     expect(await states()).toEqual([['mod-p', 'online', '1.0.0']]);
   });

