@@ -30,7 +30,7 @@ test('an app with @pm2/io shows its actions and metrics, and its events reach th
   const bus = await box.call('launchBus');
   const event = new Promise((resolve) => bus.on('human:event', resolve));
   await startIo();
-  const { axm_actions, axm_options } = await record();
+  const { axm_actions, axm_options } = await until(async () => (await record()).axm_options.module_name && record(), 'its name');
   expect(axm_actions.filter(({ action_type }) => action_type === 'custom').map(({ action_name }) => action_name)).toEqual([
     'plain',
     'param',
@@ -73,8 +73,8 @@ test('msgProcess counts whom it reached, and an app without the library is heard
   const bus = await box.call('launchBus');
   const poked = new Promise((resolve) => bus.on('poked', ({ data }) => resolve(data.message)));
   await box.call('start', { script, name: 'io', kill_timeout: 500 });
-  await until(async () => (await record()).axm_actions.length === 1, 'the action');
-  expect((await record()).axm_monitor).toEqual({ depth: { value: 3 } });
+  await until(async () => (await record()).axm_monitor.depth, 'the metric, which is said after the action');
+  expect(await record()).toMatchObject({ axm_actions: [{ action_name: 'poke' }], axm_monitor: { depth: { value: 3 } } });
   expect(await box.call('msgProcess', { name: 'io', msg: 'poke' })).toEqual({ process_count: 1, success: true });
   expect(await poked).toBe('poke');
   await box.call('stop', 'io');

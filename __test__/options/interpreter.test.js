@@ -16,7 +16,7 @@ function installed(program) {
   return found.find((file) => fs.existsSync(file)) ?? null;
 }
 
-const said = (name) => until(() => box.log(`${name}-out.log`), `${name} to say something`);
+const said = (name) => until(() => box.log(`${name}-out.log`).endsWith('\n') && box.log(`${name}-out.log`), `${name} to say something`);
 const status = async (name) => (await box.call('describe', name))[0].pm2_env.status;
 
 function program(name, text) {

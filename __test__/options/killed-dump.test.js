@@ -88,4 +88,4 @@ test('whenever a program is killed that saves, a whole list is there, and its pr
   await until(() => !fs.existsSync(path.join(box.home, 'pm2.pid')), 'the end of the daemon');
   await box.call('resurrect');
   expect((await box.call('list')).map(({ name, pm2_env }) => [name, pm2_env.status]).sort()).toEqual(APPS.map((name) => [name, 'online']));
-});
+}, 600_000);

@@ -5,7 +5,7 @@
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
-const { sandbox, until } = require('../api/helper.js');
+const { sandbox, until, daemonPid } = require('../api/helper.js');
 
 const box = sandbox();
 const WATCHED = { name: 'w', watch: true, kill_timeout: 500 };
@@ -31,7 +31,7 @@ async function startWatched(options) {
 
 /** The walk is done when the daemon has nothing more to add. */
 async function watching() {
-  const pid = Number(fs.readdirSync('/proc').find((each) => isDaemon(each)));
+  const pid = daemonPid(box.home);
   let before = -1;
   await until(() => {
     const now = inotify(pid);
@@ -39,14 +39,6 @@ async function watching() {
     before = now;
     return isSettled;
   }, 'the end of the walk');
-}
-
-function isDaemon(pid) {
-  try {
-    return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`__daemon\0${box.home}`);
-  } catch {
-    return false;
-  }
 }
 
 function inotify(pid) {
@@ -62,19 +54,32 @@ function inotify(pid) {
 }
 
 const quiet = (ms = 700) => new Promise((resolve) => setTimeout(resolve, ms));
-const restarted = (count) => until(async () => (await restarts()) >= count, `restart ${count}`);
+
+/** A change counts when its app is online: in the midst of a restart there will be a look at it anyway. */
+const restarted = (count) =>
+  until(async () => {
+    const { restart_time, status } = await record();
+    return restart_time >= count && status === 'online';
+  }, `restart ${count}`);
+
+/** A new file that is whole at once: one change, and not one when it is made and another when it is written. */
+function put(name) {
+  fs.mkdirSync(path.join(box.folder, path.dirname(name)), { recursive: true });
+  fs.renameSync(box.write('aside', 'x'), path.join(box.folder, name));
+}
+
+/** One change of a file that is there. */
+const touch = (name) => fs.appendFileSync(path.join(box.folder, name), '\n');
 
 test('a changed, a new, a removed and a renamed file each restart the app', async () => {
   await startWatched();
-  box.write('app/app.js', 'setInterval(() => {}, 999);');
+  touch('app/app.js');
   await restarted(1);
   expect(log()).toContain(`Change detected on path ${path.join(box.folder, 'app/app.js')} for app w - restarting`);
-  const file = box.write('app/new.txt', 'x');
+  put('app/new.txt');
   await restarted(2);
-  await quiet(300);
-  fs.renameSync(file, path.join(box.folder, 'app/other.txt'));
+  fs.renameSync(path.join(box.folder, 'app/new.txt'), path.join(box.folder, 'app/other.txt'));
   await restarted(3);
-  await quiet(300);
   fs.unlinkSync(path.join(box.folder, 'app/other.txt'));
   await restarted(4);
   expect((await record()).watch).toBe(true);
@@ -82,7 +87,11 @@ test('a changed, a new, a removed and a renamed file each restart the app', asyn
 
 test('a burst of changes restarts once', async () => {
   await startWatched();
+  // Whoever writes them may be halted in between; the daemon hears of all of them together.
+  const daemon = daemonPid(box.home);
+  process.kill(daemon, 'SIGSTOP');
   for (let index = 0; index < 200; index += 1) box.write(`app/f${index}`, 'x');
+  process.kill(daemon, 'SIGCONT');
   await restarted(1);
   await quiet();
   expect(await restarts()).toBe(1);
@@ -94,13 +103,14 @@ test('folders that come later are watched, and what a link leads to', async () =
   fs.symlinkSync(outside, path.join(box.folder, 'app/link'));
   fs.symlinkSync(path.join(box.folder, 'app'), path.join(outside, 'loop'));
   await startWatched();
-  box.write('outside/a.js', '2');
+  touch('outside/a.js');
   await restarted(1);
   fs.mkdirSync(path.join(box.folder, 'app/later'));
   await restarted(2);
-  await quiet(300);
-  box.write('app/later/deep/x.js', '1');
+  fs.mkdirSync(path.join(box.folder, 'app/later/deep'));
   await restarted(3);
+  put('app/later/deep/x.js');
+  await restarted(4);
 });
 
 test('dots and node_modules are ignored when nothing is said, and links when watch_options says so', async () => {
@@ -150,10 +160,9 @@ test('watch takes paths and globs', async () => {
   box.write('app/lib/x.css', 'x');
   await quiet();
   expect(await restarts()).toBe(0);
-  box.write('app/lib/x.js', 'x');
+  put('app/lib/x.js');
   await restarted(1);
-  await quiet(300);
-  box.write('app/server/x', 'x');
+  put('app/server/x');
   await restarted(2);
 });
 
@@ -174,23 +183,20 @@ test('files can be polled where the file system reports nothing', async () => {
 
 test('an app that was given up is started by a change', async () => {
   await startWatched({ autorestart: false });
-  box.write('app/app.js', 'syntax error');
+  const replace = (text) => fs.renameSync(box.write('aside', text), path.join(box.folder, 'app/app.js'));
+  replace('syntax error');
   await until(async () => (await record()).status === 'stopped', 'the end');
-  box.write('app/app.js', 'setInterval(() => {}, 1000);');
+  replace('setInterval(() => {}, 1000);');
   await until(async () => (await record()).status === 'online', 'a start');
 });
 
 test('stop ends watching, restart can begin it, and nobody watches costs nothing', async () => {
   await startWatched();
-  const threads = () =>
-    fs
-      .readdirSync('/proc')
-      .filter(isDaemon)
-      .map((pid) => fs.readdirSync(`/proc/${pid}/task`).length);
-  expect(threads()[0]).toBeGreaterThan(1);
+  const threads = () => fs.readdirSync(`/proc/${daemonPid(box.home)}/task`).length;
+  expect(threads()).toBeGreaterThan(1);
   await box.call('stop', 'w');
   expect((await record()).watch).toBe(false);
-  await until(() => threads()[0] === 1, 'the end of the threads');
+  await until(() => threads() === 1, 'the end of the threads');
   await box.call('restart', 'w');
   box.write('app/x', 'x');
   await quiet();
@@ -198,7 +204,7 @@ test('stop ends watching, restart can begin it, and nobody watches costs nothing
   await box.call('restart', 'w', { watch: true });
   const before = await restarts();
   await watching();
-  box.write('app/x', 'y');
+  touch('app/x');
   await restarted(before + 1);
   expect(log()).toContain('[Watch] Stop watching w');
 });
@@ -231,7 +237,9 @@ test('a file that is written as soon as its app is online restarts it, though it
   const bus = await box.call('launchBus');
   let written;
   bus.on('process:event', ({ event }) => {
-    if (event === 'online' && !written) written = box.write(`${deep}new.json`, '{}');
+    if (event !== 'online' || written) return;
+    written = path.join(box.folder, deep, 'new.json');
+    put(`${deep}new.json`);
   });
   await box.call('start', { ...WATCHED, script, cwd: path.dirname(script), watch: ['**'] });
   await restarted(1);

@@ -105,7 +105,7 @@ module.exports = {
   ),
   max_restarts: living(
     FAILING,
-    () => ({ max_restarts: 4, min_uptime: 60_000 }),
+    () => ({ max_restarts: 4, min_uptime: '1h' }),
     status('errored'),
     ({ restart_time }) => restart_time,
     3,
@@ -127,7 +127,7 @@ module.exports = {
   ),
   exp_backoff_restart_delay: living(
     FAILING,
-    () => ({ exp_backoff_restart_delay: 10, max_restarts: 100 }),
+    () => ({ exp_backoff_restart_delay: 10, max_restarts: 100, min_uptime: '1h' }),
     ({ prev_restart_delay }) => prev_restart_delay > 30,
     ({ unstable_restarts }) => unstable_restarts > 1,
     true,
@@ -150,7 +150,7 @@ module.exports = {
     app: () => null,
     seen: async (box) => {
       const script = box.write('ready.js', `process.on('message', (word) => word.data === 'go' && process.send('ready')); ${IDLE}`);
-      const started = box.call('start', { name: 'waits', script, wait_ready: true, listen_timeout: 60_000 });
+      const started = box.call('start', { name: 'waits', script, wait_ready: true, listen_timeout: 3_600_000 });
       const found = async () => (await box.call('describe', 'waits'))[0]?.pm2_env;
       await until(async () => (await found())?.status === 'launching', 'the launch');
       await until(async () => {
@@ -176,7 +176,7 @@ module.exports = {
   kill_timeout: {
     app: (box, name) => ({
       script: box.write(`${name}.js`, `process.on('SIGINT', () => console.log('asked')); console.log('up'); ${IDLE}`),
-      kill_timeout: 8_000,
+      kill_timeout: 60_000,
     }),
     seen: async (box, name, record) => {
       await until(() => box.log(`${name}-out.log`).includes('up'), 'the start');
@@ -193,7 +193,7 @@ module.exports = {
   shutdown_with_message: stopping(
     `process.on('SIGINT', () => console.log('signal'));
      process.on('message', (word) => { console.log(word); process.exit(0); }); console.log('up');`,
-    { shutdown_with_message: true, kill_timeout: 8_000 },
+    { shutdown_with_message: true, kill_timeout: 60_000 },
     ['up', 'shutdown'],
   ),
   treekill: {
@@ -206,7 +206,7 @@ module.exports = {
       treekill: false,
     }),
     seen: async (box, name) => {
-      const child = Number(await until(() => box.log(`${name}-out.log`).trim(), 'the child'));
+      const child = Number(await until(() => box.log(`${name}-out.log`).endsWith('\n') && box.log(`${name}-out.log`), 'the child'));
       await box.call('stop', name);
       const lived = isAlive(child);
       process.kill(child, 'SIGKILL');

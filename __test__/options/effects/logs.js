@@ -42,9 +42,10 @@ module.exports = {
     ),
     seen: (box, name) =>
       until(() => {
-        const both = box.read('both.txt').split('\n').filter(Boolean).sort();
-        return both.length === 2 && [both, own(name).map((file) => box.read(file))];
-      }, 'both lines in one file'),
+        const both = box.read('both.txt').split('\n').slice(0, -1).sort();
+        const alone = own(name).map((file) => box.read(file));
+        return both.length === 2 && alone.every((text) => text.endsWith('\n')) && [both, alone];
+      }, 'both lines in one file, and each in its own'),
     expected: () => [
       ['to err', 'to out'],
       ['to out\n', 'to err\n'],

@@ -13,7 +13,7 @@ const tells = (expression) => `console.log(JSON.stringify(${expression})); setIn
 function telling(expression, options, expected) {
   return {
     app: (box, name) => ({ script: box.write(`${name}.js`, tells(expression)), ...options(box) }),
-    seen: async (box, name) => JSON.parse(await until(() => box.log(`${name}-out.log`), `what ${name} says`)),
+    seen: async (box, name) => JSON.parse(await line(box, name)),
     expected,
   };
 }
@@ -22,7 +22,7 @@ function telling(expression, options, expected) {
 function shellTelling(words, options, expected) {
   return {
     app: (box, name) => ({ script: box.write(`${name}.sh`, `echo "${words}"; exec sleep 1000\n`), cwd: '/', ...options(box) }),
-    seen: async (box, name) => (await until(() => box.log(`${name}-out.log`), `what ${name} says`)).trim(),
+    seen: async (box, name) => (await line(box, name)).trim(),
     expected,
   };
 }
@@ -50,7 +50,7 @@ module.exports = {
   },
   name: {
     app: (box) => ({ name: 'called', script: box.write('anything.js', tells('process.env.name')) }),
-    seen: async (box) => JSON.parse(await until(() => box.log('called-out.log'), 'its name')),
+    seen: async (box) => JSON.parse(await line(box, 'called')),
     expected: () => 'called',
   },
   name_prefix: apart(
@@ -79,7 +79,7 @@ module.exports = {
   ),
   exec_interpreter: {
     app: (box, name) => ({ script: box.write(`${name}.txt`, 'echo "run by a shell"; exec sleep 1000\n'), exec_interpreter: 'sh' }),
-    seen: (box, name) => until(() => box.log(`${name}-out.log`), 'the shell'),
+    seen: line,
     expected: () => 'run by a shell\n',
   },
   node_args: telling(
@@ -97,7 +97,7 @@ module.exports = {
       const script = box.write('named.js', tells('[process.env.A, process.env.B]'));
       const app = { name: 'named', script, env: { A: 'plain', B: 'b' }, env_stage: { A: 'stage' } };
       await box.call('start', app, { env: 'stage' });
-      return JSON.parse(await until(() => box.log('named-out.log'), 'the variables'));
+      return JSON.parse(await line(box, 'named'));
     },
     () => ['stage', 'b'],
   ),
@@ -231,8 +231,13 @@ module.exports = {
   automation: reported({ automation: false }),
 };
 
+/** What an app has said, once its first line is whole. */
+function line(box, name) {
+  return until(() => box.log(`${name}-out.log`).endsWith('\n') && box.log(`${name}-out.log`), `what ${name} says`);
+}
+
 function lines(box, name, count) {
-  const found = box.log(`${name}-out.log`).split('\n').filter(Boolean);
+  const found = box.log(`${name}-out.log`).split('\n').slice(0, -1);
   return found.length >= count && found;
 }
 
@@ -248,10 +253,10 @@ function traced(options, expected) {
         ...options,
       };
     },
-    seen: async (box, name) =>
-      (await until(() => /traced[\s\S]*at /.test(box.log(`${name}-error.log`)) && box.log(`${name}-error.log`), 'the stack')).includes(
-        expected,
-      ),
+    seen: async (box, name, record) => {
+      await until(async () => (await record()).status === 'stopped', 'its end');
+      return box.log(`${name}-error.log`).includes(expected);
+    },
     expected: () => true,
   };
 }
