@@ -377,14 +377,15 @@ impl State {
         if !self.is_wanted(&interest) {
             return;
         }
-        self.say(interest.id, interest.root, &interest.known_as);
-        let (id, is_new_folder) = (interest.id, path.is_dir());
-        if is_new_folder {
+        let (id, root, known_as) = (interest.id, interest.root, interest.known_as.clone());
+        // Before it is said: whoever is restarted for a new folder may write into it at once.
+        if path.is_dir() {
             let only = None;
             if let Err(trouble) = self.walk(path.to_path_buf(), Interest { only, ..interest }) {
                 self.report(Report::Trouble(id, trouble));
             }
         }
+        self.say(id, root, &known_as);
     }
 
     fn say(&self, id: PmId, root: usize, path: &Path) {
