@@ -5,16 +5,13 @@ const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
 const { sandbox, call, failure, until, testOurs } = require('./helper.js');
-const { freeRow } = require('../cluster/helper.js');
+const { freePort } = require('../cluster/helper.js');
 
 /*
  * The built-in static server: what it hands out, and above all what it does not.
  */
 
 const box = sandbox();
-
-/** A port that was free a moment ago, and that nobody is given by itself meanwhile. */
-const freePort = () => freeRow(1);
 
 /** One request; the path goes out as it is written here, without anybody tidying it up first. */
 function request(port, target, { method = 'GET', headers = {} } = {}) {
