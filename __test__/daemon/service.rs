@@ -403,6 +403,10 @@ fn a_service_manager_may_be_a_name_without_a_file() {
 // Protects a daemon that somebody started by hand from a manager that waits for signs of life it will never give.
 #[test]
 fn a_daemon_that_was_there_before_is_not_watched() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("left out: only root's service takes over a daemon");
+        return;
+    }
     let daemon = Daemon::start();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
@@ -420,6 +424,48 @@ fn a_daemon_that_was_there_before_is_not_watched() {
     assert_eq!(manager.hear(), "BARRIER=1");
     assert!(service.join().unwrap().status.success());
     assert!(!daemon.path("daemon.pid").exists());
+}
+
+// Protects the apps of whoever starts a service beside a daemon that was started by hand: systemd believes only root that a process which it
+// has not started is the service, takes that for over at once, and would have the daemon stopped.
+#[test]
+fn only_roots_service_takes_over_a_daemon_that_was_there_before() {
+    let mut daemon = saved();
+    let home = daemon.home().to_owned();
+    copy_program(&home.join("pm2"));
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
+        let mut chown = Command::new("chown");
+        chown.args(["-R", "65534:65534"]).arg(&home);
+        assert!(chown.status().unwrap().success());
+    }
+    let by_somebody = |words: &[&str]| {
+        let mut command = Command::new(home.join("pm2"));
+        command.args(words).current_dir("/").env("PM2_HOME", &home);
+        if is_root {
+            command.uid(65_534).gid(65_534);
+        }
+        command
+    };
+    let (code, _, err) = said(&by_somebody(&["resurrect"]).output().unwrap());
+    assert_eq!((code, err.as_str()), (0, ""));
+    daemon.keeper = keeper(&daemon);
+    let manager = UnixDatagram::bind(home.join("notify")).unwrap();
+    let mut service = by_somebody(&["resurrect"]);
+    service.env("NOTIFY_SOCKET", home.join("notify"));
+    let (code, out, err) = said(&service.output().unwrap());
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        err.contains("was started by hand") && err.contains("pm2 kill"),
+        "{err}"
+    );
+    assert_eq!(daemon.client().status("b"), "online");
+    manager.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 256];
+    while let Ok(length) = manager.recv(&mut buffer) {
+        let heard = String::from_utf8_lossy(&buffer[..length]);
+        assert!(heard.starts_with("EXTEND_TIMEOUT_USEC="), "{heard}");
+    }
 }
 
 // Protects another program's service: a daemon that is started from inside of it never speaks in its name.

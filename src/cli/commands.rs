@@ -33,6 +33,13 @@ pub(super) async fn resurrect(
 ) -> Result<ExitCode, String> {
     let work = async {
         let is_ours = connect(printer, client).await?;
+        if manager.is_some() && !is_ours && !ServiceManager::may_adopt() {
+            return Err(format!(
+                "the daemon of {} was started by hand, and only root's service can take it over: save the list, end it with `pm2 kill`, and start \
+                 the service again. Nothing has been changed",
+                client.home().root.display()
+            ));
+        }
         printer.say("Resurrecting");
         let tell = |step: Restoring| match step {
             Restoring::Unreadable(path, reason) => {

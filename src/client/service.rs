@@ -40,6 +40,13 @@ impl ServiceManager {
             .chain(watchdog.map(|limit| (WATCHDOG_VARIABLE, limit)))
     }
 
+    /// Whether the manager would believe that a daemon which it has not started is the service. systemd believes only root; without a main
+    /// process it would take the service for over, and end that daemon with everything in it.
+    #[must_use]
+    pub fn may_adopt() -> bool {
+        nix::unistd::geteuid().is_root()
+    }
+
     /// Asks for more time, again and again. Never ends by itself.
     pub async fn ask_for_patience(&self) {
         let text = format!("EXTEND_TIMEOUT_USEC={}", PATIENCE.as_micros());
