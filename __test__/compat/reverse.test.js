@@ -93,3 +93,49 @@ test('kill by our client ends the published daemon', async () => {
   });
   await waitFor('the daemon to go', () => managerOf(home).length === 0);
 });
+
+test('update puts our daemon in the place of the published one, with what that was running', async () => {
+  // Protects the day on which somebody changes packages: the published daemon is there, and knows no way of handing over.
+  const home = newHome();
+  const app = writeApp(home, 'app.js', ANSWERING_APP);
+  await script(
+    REFERENCE,
+    home,
+    async ({ pm2, call }, file) => {
+      await call(pm2, 'connect');
+      await call(pm2, 'start', { script: file, name: 'pair', instances: 2, exec_mode: 'cluster' });
+      await call(pm2, 'start', { script: file, name: 'one', env: { COLOUR: 'green' } });
+    },
+    app,
+  );
+  const [published] = managerOf(home);
+  const seen = await script(UNDER_TEST, home, async ({ pm2, call, until }) => {
+    await call(pm2, 'connect');
+    const bus = await call(pm2, 'launchBus');
+    const pids = (await call(pm2, 'list')).map(({ pid }) => pid);
+    const value = await call(pm2, 'update');
+    const list = await call(pm2, 'list');
+    const isAgain = ({ pid }) => pids.includes(pid);
+    let isHeard = false;
+    bus.on('process:event', () => {
+      isHeard = true;
+    });
+    // Which bus is listened to again shows when something happens.
+    await until(async () => {
+      if (!isHeard) await call(pm2, 'restart', 'one');
+      return isHeard;
+    });
+    return { value, apps: list.map((p) => [p.name, p.pm2_env.status, p.pm2_env.exec_mode, p.pm2_env.COLOUR, isAgain(p)]).sort() };
+  });
+  expect(seen).toEqual({
+    value: { success: true },
+    apps: [
+      ['one', 'online', 'fork_mode', 'green', false],
+      ['pair', 'online', 'cluster_mode', null, false],
+      ['pair', 'online', 'cluster_mode', null, false],
+    ],
+  });
+  const ours = managerOf(home);
+  expect(ours).toHaveLength(2);
+  expect(ours).not.toContain(published);
+});

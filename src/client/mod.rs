@@ -255,7 +255,9 @@ impl Client {
 
     /// Has this client's executable take over from the daemon that runs, with this client's environment. No app ends or is
     /// restarted. If the executable does not come up, the old one goes on and the error says why.
-    pub async fn update(&self) -> Result<(), ClientError> {
+    ///
+    /// A daemon of pm2's own is ended with everything that it runs, and a new one started: `is_new_daemon` says so.
+    pub async fn update(&self) -> Result<Attached, ClientError> {
         update::update(self).await
     }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::ClientError;
-use super::{Client, launch};
+use super::{Attached, Client, kill, launch};
 
 /// How many daemons may come and go while we ask which one it is: the one that leaves, the one that is tried, and the old one again.
 const ASKED_MAX: u32 = 5;
@@ -18,12 +18,22 @@ struct Report {
 }
 
 /// See [`Client::update`].
-pub(super) async fn update(client: &Client) -> Result<(), ClientError> {
-    if client.connect().await?.is_new_daemon {
-        return Ok(());
+pub(super) async fn update(client: &Client) -> Result<Attached, ClientError> {
+    let attached = client.connect().await?;
+    if attached.is_new_daemon {
+        return Ok(attached);
     }
-    let before = report(client).await?;
+    // What could go wrong with our executable goes wrong before anything is ended.
     let program = launch::program(client)?;
+    let before = match report(client).await {
+        Ok(report) if report.daemon_pid.is_some() => report,
+        // Compat: pm2's own daemon says no such thing, an old one nothing at all. It hands nothing over; pm2 ends it with all its apps, too.
+        Ok(_) | Err(ClientError::Remote { .. }) => {
+            kill::kill(client).await?;
+            return client.connect().await;
+        }
+        Err(error) => return Err(error),
+    };
     let env: Map<String, Value> = launch::daemon_environment(client)
         .map(|(name, value)| {
             let name = name.to_string_lossy().into_owned();
@@ -38,7 +48,7 @@ pub(super) async fn update(client: &Client) -> Result<(), ClientError> {
     }
     let after = report(client).await?;
     match after.not_replaced {
-        None if after.daemon_pid != before.daemon_pid => Ok(()),
+        None if after.daemon_pid != before.daemon_pid => Ok(attached),
         reason => Err(ClientError::Update {
             program,
             reason: reason.unwrap_or_else(|| "the old one did not go".to_owned()),

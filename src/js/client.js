@@ -76,7 +76,10 @@ class Client {
   }
 
   update(callback) {
-    return settle(callback, async () => JSON.parse(await this.#link.update(this.daemon_mode)));
+    return settle(callback, async () => {
+      await this.#link.update(this.daemon_mode);
+      return { success: true };
+    });
   }
 
   /** Calls back with one boolean and no error. Never launches a daemon. */

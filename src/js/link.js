@@ -58,9 +58,10 @@ class Link {
     return this.#open().ask(op, '', payload);
   }
 
-  /** Has the daemon of this package, with the environment of this moment, take over. */
-  update(isDaemon) {
-    return this.#open().request(isDaemon, 'update', '', launchPayload(isDaemon));
+  /** Has the daemon of this package, with the environment of this moment, take over, or take the place of one of pm2's. */
+  async update(isDaemon) {
+    const meta = JSON.parse(await this.#open().request(isDaemon, 'update', '', launchPayload(isDaemon)));
+    if (meta.new_pm2_instance) await this.#onLaunch();
   }
 
   /** Whether a daemon answers. Never launches one. */

@@ -7,7 +7,7 @@ const fs = require('node:fs');
  * list as it was is saved, and where nothing runs, what was saved comes back.
  */
 
-/** Has this package's daemon take over from the one that runs, or start. Gives `{success: true}`. */
+/** Has this package's daemon take over from the one that runs, take the place of one of pm2's, or start. Gives `{success: true}`. */
 async function update(api) {
   if ((await api.Client.pingDaemon()) && (await apps(api)).length > 0) await api.Client.act('dump', api.cwd, {});
   const value = await api.Client.update();

@@ -77,8 +77,8 @@ impl Desk {
 
     async fn update(&self, payload: &str) -> Result<String, Failure> {
         settle_launch(&self.client, payload)?;
-        self.client.update().await?;
-        Ok(r#"{"success":true}"#.to_owned())
+        let attached = self.client.update().await?;
+        Ok(meta(&self.client, attached.is_new_daemon))
     }
 
     async fn connect(&self, payload: &str) -> Result<String, Failure> {
