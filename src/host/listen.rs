@@ -135,13 +135,15 @@ mod tests {
 
     #[test]
     fn a_stale_socket_is_replaced_by_a_private_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("rpc.sock");
-        testing::end(UnixListener::bind(&path).unwrap());
-        testing::own_mask();
-        let _bound = bind_unix(&path).unwrap();
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let name = "host::listen::tests::a_stale_socket_is_replaced_by_a_private_one";
+        testing::alone(name, || {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("rpc.sock");
+            drop(UnixListener::bind(&path).unwrap());
+            let _bound = bind_unix(&path).unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            std::os::unix::net::UnixStream::connect(&path).unwrap();
+        });
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nix::libc;
 use nix::sys::socket::{Shutdown, shutdown};
 
 /// Far beyond what anything takes here; a test that gets there has failed.
@@ -49,9 +48,14 @@ fn shell(text: &str, words: &[&std::ffi::OsStr]) {
     assert!(status.unwrap().success(), "{words:?}");
 }
 
-/// Gives this thread a file mode mask of its own: what the test does to it is not done to files that others make meanwhile.
-pub(crate) fn own_mask() {
-    // SAFETY: concerns the calling thread's mask and folders, and no memory.
-    let done = unsafe { libc::unshare(libc::CLONE_FS) };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+/// Does the work of the test of this name in a process of its own: it changes what all threads of one have in common.
+pub(crate) fn alone(test: &str, work: impl FnOnce()) {
+    const MARK: &str = "PM2_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return work();
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test]).env(MARK, "1").output();
+    let text = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
+    assert!(text.contains("1 passed"), "{text}");
 }
