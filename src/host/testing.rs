@@ -56,6 +56,6 @@ pub(crate) fn alone(test: &str, work: impl FnOnce()) {
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     let output = command.args(["--exact", test]).env(MARK, "1").output();
-    let text = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
-    assert!(text.contains("1 passed"), "{text}");
+    let said = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
+    assert!(said.contains("1 passed"), "{said}");
 }
