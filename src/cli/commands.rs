@@ -192,14 +192,22 @@ async fn list(client: &Client) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
+impl Row {
+    /// The number that is typed for it. A cluster process that was reloaded is answered as the one that has gone, `"_old_3"`.
+    fn id(&self) -> String {
+        let old = self.pm_id.as_str().and_then(|id| id.strip_prefix("_old_"));
+        old.map_or_else(|| self.pm_id.to_string(), str::to_owned)
+    }
+}
+
 fn applied(printer: &Printer, method: &str, target: &str, rows: &[Row]) {
-    let ids: Vec<String> = rows.iter().map(|row| row.pm_id.to_string()).collect();
+    let ids: Vec<String> = rows.iter().map(Row::id).collect();
     printer.say(&format!(
         "Applying action {method} on app [{target}](ids: [ {} ])",
         ids.join(", ")
     ));
     for row in rows {
-        printer.say(&format!("[{}]({}) ✓", row.name, row.pm_id));
+        printer.say(&format!("[{}]({}) ✓", row.name, row.id()));
     }
 }
 
@@ -216,4 +224,18 @@ pub(super) fn payload(members: &Value) -> String {
         request[name] = value.clone();
     }
     request.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Protects: what a reload prints can be typed again.
+    #[test]
+    fn a_reloaded_process_is_shown_by_its_own_number() {
+        let rows: Vec<Row> =
+            serde_json::from_str(r#"[{"name":"a","pm_id":"_old_3"},{"name":"b","pm_id":4}]"#)
+                .unwrap();
+        assert_eq!(rows.iter().map(Row::id).collect::<Vec<_>>(), ["3", "4"]);
+    }
 }
