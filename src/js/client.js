@@ -38,6 +38,16 @@ class Client {
     return settle(callback, () => this.#connect());
   }
 
+  /** Connects here and now if a daemon serves already. Gives what `start` gives then, else null. */
+  attach() {
+    try {
+      return this.daemon_mode ? this.#link.attach() : null;
+    } catch {
+      // Whoever connects in earnest is told what is wrong.
+      return null;
+    }
+  }
+
   launchRPC(callback) {
     return settle(callback, () => this.#connect());
   }

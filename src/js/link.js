@@ -38,6 +38,11 @@ class Link {
     return this.#open().connect(isDaemon);
   }
 
+  /** What `connect` would give, at once, if a daemon serves already and nobody has connected before; else null. */
+  attach() {
+    return this.#open().attach();
+  }
+
   /** The connection of this moment, for a request that is made later: fails then if it has been closed meanwhile. */
   session() {
     return this.#open();
@@ -144,20 +149,37 @@ class Session {
     });
   }
 
+  /** Connects here and now if a daemon serves already; null otherwise, or where somebody connects already. */
+  attach() {
+    if (this.#connecting !== null) return null;
+    const meta = this.#attach();
+    if (meta !== null) this.#connecting = Promise.resolve(meta);
+    return meta;
+  }
+
   connect(isDaemon) {
     this.#connecting ??= this.#connect(isDaemon);
     return this.#connecting;
   }
 
+  /** With a daemon there already, nothing has to be handed to another thread and waited for. */
+  #attach() {
+    const text = this.#isClosed ? null : this.#native.attach();
+    return text === null ? null : this.#connected(text);
+  }
+
+  #connected(text) {
+    this.#isConnected = !this.#isClosed;
+    this.#hold();
+    return JSON.parse(text);
+  }
+
   async #connect(isDaemon) {
     try {
-      // With a daemon there already, nothing has to be handed to another thread and waited for.
-      const attached = isDaemon && !this.#isClosed ? this.#native.attach() : null;
-      const text = attached ?? (await this.ask('connect', '', launchPayload(isDaemon)));
-      const meta = JSON.parse(text);
+      const attached = isDaemon ? this.#attach() : null;
+      if (attached !== null) return attached;
+      const meta = this.#connected(await this.ask('connect', '', launchPayload(isDaemon)));
       this.isTied ||= !isDaemon && meta.new_pm2_instance;
-      this.#isConnected = !this.#isClosed;
-      this.#hold();
       return meta.new_pm2_instance ? { ...meta, ...(await this.#onLaunch()) } : meta;
     } catch (error) {
       this.#connecting = null;
