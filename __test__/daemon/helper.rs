@@ -82,7 +82,7 @@ impl Daemon {
             let line = launch(home.path(), &variables);
             let is_taken = line["reason"]
                 .as_str()
-                .is_some_and(|why| why.contains("served"));
+                .is_some_and(|why| why.contains("already serves"));
             (!is_taken).then(|| (Self::of(home, &line), ports))
         })
     }

@@ -329,7 +329,8 @@ mod tests {
     fn what_a_dead_writer_left_is_removed_and_what_a_living_one_writes_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
-        let living = format!(".list.{}.7.tmp", std::process::id());
+        // A number that no other test comes to.
+        let living = format!(".list.{}.{}.tmp", std::process::id(), u32::MAX);
         let kept = [
             living.as_str(),
             ".list.x.tmp",
