@@ -2,7 +2,26 @@
 
 /** How many processes, in which mode, under which numbers and with which files; and what changes those counts afterwards. */
 
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+
 const APP = 'setInterval(() => {}, 1 << 30);';
+
+/** Counts that do not depend on the processors, and those that do. */
+const PLAIN = [1, '1', 2, '2'];
+const COUNTED = [0, 'max', -1, -2, -100, 'many', '2x'];
+
+/** Whether all processors of the machine may be used: pm2 counts all of them, ours those that may be. */
+function hasAllProcessors() {
+  const read = (file) => (fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '');
+  let group = /^0::(\/.*)$/m.exec(read('/proc/self/cgroup'))?.[1] ?? '/';
+  for (; ; group = path.dirname(group)) {
+    if (/^\d/.test(read(`/sys/fs/cgroup${group}/cpu.max`))) return false;
+    if (group === '/') break;
+  }
+  return (os.availableParallelism?.() ?? 0) === os.cpus().length;
+}
 
 exports.run = async (world) => {
   const script = world.file('app.js', APP);
@@ -28,7 +47,7 @@ exports.run = async (world) => {
     );
   const start = (label, options) => world.step(label, 'start', { script, name: label.replaceAll(' ', '-'), autostart: false, ...options });
 
-  for (const instances of [1, '1', 2, 0, 'max', -1, -2, -100, '2', 'many', '2x']) {
+  for (const instances of hasAllProcessors() ? [...PLAIN, ...COUNTED] : PLAIN) {
     await start(`instances ${instances} ${typeof instances}`, { instances });
     await start(`fork ${instances} ${typeof instances}`, { instances, exec_mode: 'fork' });
   }
