@@ -43,14 +43,9 @@ fn twenty_callers_at_once_start_one_daemon_and_all_connect() {
         .collect();
     let news = callers.into_iter().map(|caller| caller.join().unwrap());
     assert_eq!(news.filter(|is_new| *is_new).count(), 1);
-    home.wait_for("one keeper and one daemon", || {
-        (
-            home.processes("__keeper").len(),
-            home.processes("__daemon").len(),
-        ) == (1, 1)
-    });
+    home.the_one("__daemon");
     let written = fs::read_to_string(home.path().join("pm2.pid")).unwrap();
-    assert_eq!(written.parse(), Ok(home.processes("__keeper")[0]));
+    assert_eq!(written.parse(), Ok(home.the_one("__keeper")));
 }
 
 /// What a machine that lost power leaves: a socket nobody serves, and a pid that now is somebody else's.
@@ -100,8 +95,7 @@ fn a_daemon_killed_hard_is_there_again_for_the_next_call() {
     run(async {
         let client = home.client();
         client.connect().await.unwrap();
-        let keeper = home.processes("__keeper");
-        let daemon = home.processes("__daemon")[0];
+        let [keeper, daemon] = ["__keeper", "__daemon"].map(|word| home.the_one(word));
         Command::new("kill")
             .args(["-9", &daemon.to_string()])
             .status()
@@ -114,8 +108,8 @@ fn a_daemon_killed_hard_is_there_again_for_the_next_call() {
             }
         };
         assert_eq!(pong, r#"[{"msg":"pong"}]"#);
-        assert_eq!(home.processes("__keeper"), keeper);
-        assert_ne!(home.processes("__daemon"), [daemon]);
+        assert_eq!(home.the_one("__keeper"), keeper);
+        assert_ne!(home.the_one("__daemon"), daemon);
     });
 }
 
@@ -259,6 +253,12 @@ impl Home {
         let entries = fs::read_dir("/proc").unwrap();
         let pids = entries.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
         pids.filter(is_ours).collect()
+    }
+
+    /// The only one, when whoever only forked it has gone.
+    fn the_one(&self, word: &str) -> u32 {
+        self.wait_for(word, || self.processes(word).len() == 1);
+        self.processes(word)[0]
     }
 
     fn wait_for(&self, what: &str, condition: impl Fn() -> bool) {
