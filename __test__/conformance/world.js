@@ -110,6 +110,12 @@ class World {
     return this.until(`${file} to hold ${text} ${count} times`, isThere);
   }
 
+  /** Waits until each of these processes has printed a line. Several may print into one file. */
+  async untilPrinted(isMeant) {
+    const outputs = (await this.list()).filter(isMeant).map(({ pm2_env }) => pm2_env.pm_out_log_path);
+    for (const output of new Set(outputs)) await this.untilText(output, '\n', outputs.filter((each) => each === output).length);
+  }
+
   /** Waits until the bus has brought `count` events that fit. */
   untilEvents(what, count, fits) {
     return this.until(what, () => this.#events.filter(([name, data]) => fits(name, data)).length >= count);

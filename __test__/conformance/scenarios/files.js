@@ -75,9 +75,7 @@ exports.run = async (world) => {
   await start('broken yaml', 'x.yaml', 'apps: [{');
   await start('one of two is bad', 'y.json', JSON.stringify({ apps: [app('good'), app('bad', { kill_timeout: 'soon' })] }));
   // What is ended in the midst of its start prints or does not.
-  for (const { name, pm2_env } of await world.list()) {
-    if (!QUIET.test(name)) await world.untilText(pm2_env.pm_out_log_path, '\n');
-  }
+  await world.untilPrinted(({ name }) => !QUIET.test(name));
   await world.step('stop by file', 'stop', path.join(world.work, 'h.json'));
   await world.step('delete by file', 'delete', path.join(world.work, 'h.json'));
   await world.step('stop by a file of nobody', 'stop', world.file('z.json', JSON.stringify({ apps: [app('unknown')] })));

@@ -41,11 +41,7 @@ exports.run = async (world) => {
   });
   await start('not yet', { name: 'later', script, autostart: false });
   // Later steps start an app anew: what is ended in the midst of its start prints or does not.
-  const printed = async (name) => {
-    const outputs = (await world.list()).filter((each) => each.name === name).map(({ pm2_env }) => pm2_env.pm_out_log_path);
-    for (const output of outputs) await world.untilText(output, '\n');
-  };
-  await printed('array');
+  await world.untilPrinted(({ name }) => name === 'array');
   await start('an array', [
     { name: 'first', script },
     { name: 'second', script },
@@ -58,7 +54,7 @@ exports.run = async (world) => {
   await start('a running script again', script);
   await start('the same with force', script, { force: true });
   await start('the same declaration again', { name: 'array', script, args: ['new'] });
-  for (const { name } of await world.list()) if (!QUIET.test(name)) await printed(name);
+  await world.untilPrinted(({ name }) => !QUIET.test(name));
   await world.untilText((await world.process('array')).pm2_env.pm_out_log_path, '\n', 2);
   await world.step('list', 'list');
 };
