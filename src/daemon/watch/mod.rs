@@ -171,7 +171,12 @@ impl Watches {
                 ));
                 continue;
             }
-            let (since, end) = (Moment::now(), now + TICK_MAX);
+            // Not any longer for those who begin meanwhile, or many in turn would keep everybody waiting.
+            let end = self
+                .begun
+                .as_ref()
+                .map_or(now + TICK_MAX, |begun| begun.end);
+            let since = Moment::now();
             self.begun = Some(Begun { since, end });
             self.tell(id, Some((since, plan)));
         }
