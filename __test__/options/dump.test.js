@@ -146,8 +146,11 @@ test('update saves the list, and brings back what was saved where nothing runs',
   await box.call('update');
   expect(JSON.parse(box.read(DUMP)).map(({ name }) => name)).toEqual(['a']);
   await killed();
+  const replaced = () => box.read('h/pm2.log').split('making way for').length - 1;
+  const before = replaced();
   await box.call('update');
   expect(await box.status('a')).toEqual(['online']);
+  expect([before, replaced()]).toEqual([1, 1]);
   await box.call('delete', 'a');
   await box.call('update');
   expect(await box.status('a')).toEqual(['online']);

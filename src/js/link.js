@@ -64,9 +64,8 @@ class Link {
   }
 
   /** Has the daemon of this package, with the environment of this moment, take over, or take the place of one of pm2's. */
-  async update(isDaemon) {
-    const meta = JSON.parse(await this.#open().request(isDaemon, 'update', '', launchPayload(isDaemon)));
-    if (meta.new_pm2_instance) await this.#onLaunch();
+  update(isDaemon) {
+    return this.#open().update(isDaemon);
   }
 
   /** Whether a daemon answers. Never launches one. */
@@ -177,14 +176,24 @@ class Session {
   async #connect(isDaemon) {
     try {
       const attached = isDaemon ? this.#attach() : null;
-      if (attached !== null) return attached;
-      const meta = this.#connected(await this.ask('connect', '', launchPayload(isDaemon)));
-      this.isTied ||= !isDaemon && meta.new_pm2_instance;
-      return meta.new_pm2_instance ? { ...meta, ...(await this.#onLaunch()) } : meta;
+      return attached ?? (await this.#launch('connect', isDaemon));
     } catch (error) {
       this.#connecting = null;
       throw error;
     }
+  }
+
+  /** Not by way of `connect`, which would launch a daemon only for it to be replaced. */
+  async update(isDaemon) {
+    await this.#connecting;
+    return this.#launch('update', isDaemon);
+  }
+
+  /** Connects to a daemon and says which: the one that runs or a new one (`connect`), or this package's (`update`). */
+  async #launch(op, isDaemon) {
+    const meta = this.#connected(await this.ask(op, '', launchPayload(isDaemon)));
+    this.isTied ||= !isDaemon && meta.new_pm2_instance;
+    return meta.new_pm2_instance ? { ...meta, ...(await this.#onLaunch()) } : meta;
   }
 
   request(isDaemon, op, name, payload, onPiece) {
