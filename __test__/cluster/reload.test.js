@@ -2,7 +2,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
-const { sandbox, until, failure, isAlive } = require('../api/helper.js');
+const { sandbox, until, failure, isAlive, daemonPid } = require('../api/helper.js');
 const { SERVER, APPS, RELOADS, freePort, ask, served } = require('./helper.js');
 const { Load } = require('./load.js');
 
@@ -180,9 +180,7 @@ const MEMORY_SLACK = 256 * 1024;
 /** The keeper and its daemon. */
 function managers() {
   const keeper = Number(fs.readFileSync(path.join(box.home, 'pm2.pid'), 'utf8'));
-  const children = fs.readFileSync(`/proc/${keeper}/task/${keeper}/children`, 'utf8').trim().split(' ').map(Number);
-  const isDaemon = (pid) => fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('__daemon');
-  return [keeper, children.find(isDaemon)];
+  return [keeper, daemonPid(box.home)];
 }
 
 /** Bytes that only these processes use. */

@@ -19,7 +19,27 @@ const IDLE: &str = "exec sleep 1000";
 
 /// The executable with these words, in the home.
 fn pm2(home: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pm2"));
+    pm2_from(Path::new(env!("CARGO_BIN_EXE_pm2")), home, words)
+}
+
+/// The same by somebody who is not root. The home is his then, and the executable in it, for he may not reach where it was built.
+fn by_somebody(home: &Path, words: &[&str]) -> Command {
+    let copy = home.join("pm2");
+    if !copy.exists() {
+        copy_program(&copy);
+    }
+    let mut command = pm2_from(&copy, home, words);
+    if nix::unistd::geteuid().is_root() {
+        let mut chown = Command::new("chown");
+        chown.args(["-R", "65534:65534"]).arg(home);
+        assert!(chown.status().unwrap().success());
+        command.uid(65_534).gid(65_534);
+    }
+    command
+}
+
+fn pm2_from(program: &Path, home: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(words)
         .current_dir("/")
@@ -227,24 +247,10 @@ fn who_is_not_root_is_told_what_to_type() {
         .prefix("pm2s")
         .tempdir_in("/tmp")
         .unwrap();
-    let mut command = pm2(
+    let mut command = by_somebody(
         home.path(),
         &["startup", "systemd", "-u", "root", "--hp", "/srv/a b"],
     );
-    // Another user may not reach the executable where it was built.
-    let copy = home.path().join("pm2");
-    copy_program(&copy);
-    if nix::unistd::geteuid().is_root() {
-        let open = |path: &Path| {
-            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        };
-        open(home.path()).unwrap();
-        command = Command::new(&copy);
-        command
-            .args(["startup", "systemd", "-u", "root", "--hp", "/srv/a b"])
-            .uid(65_534)
-            .env("PM2_HOME", home.path());
-    }
     let (code, out, err) = said(&command.output().unwrap());
     assert_eq!((code, err.as_str()), (1, ""));
     assert!(out.starts_with("[PM2] To setup the Startup Script, copy/paste the following command:\nsudo env PATH=$PATH /"), "{out}");
@@ -432,26 +438,11 @@ fn a_daemon_that_was_there_before_is_not_watched() {
 fn only_roots_service_takes_over_a_daemon_that_was_there_before() {
     let mut daemon = saved();
     let home = daemon.home().to_owned();
-    copy_program(&home.join("pm2"));
-    let is_root = nix::unistd::geteuid().is_root();
-    if is_root {
-        let mut chown = Command::new("chown");
-        chown.args(["-R", "65534:65534"]).arg(&home);
-        assert!(chown.status().unwrap().success());
-    }
-    let by_somebody = |words: &[&str]| {
-        let mut command = Command::new(home.join("pm2"));
-        command.args(words).current_dir("/").env("PM2_HOME", &home);
-        if is_root {
-            command.uid(65_534).gid(65_534);
-        }
-        command
-    };
-    let (code, _, err) = said(&by_somebody(&["resurrect"]).output().unwrap());
+    let (code, _, err) = said(&by_somebody(&home, &["resurrect"]).output().unwrap());
     assert_eq!((code, err.as_str()), (0, ""));
     daemon.keeper = keeper(&daemon);
     let manager = UnixDatagram::bind(home.join("notify")).unwrap();
-    let mut service = by_somebody(&["resurrect"]);
+    let mut service = by_somebody(&home, &["resurrect"]);
     service.env("NOTIFY_SOCKET", home.join("notify"));
     let (code, out, err) = said(&service.output().unwrap());
     assert_eq!((code, out.as_str()), (1, ""));

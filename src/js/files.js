@@ -118,8 +118,8 @@ function answer({ name, args, port, signal }) {
   try {
     port.postMessage({ value: process[name](...args) });
   } catch (problem) {
-    const { name: kind, message, code, errno, syscall, path: from, dest } = problem;
-    port.postMessage({ error: { name: kind, message, code, errno, syscall, path: from, dest } });
+    // What is code, path and the like would be lost on an Error.
+    port.postMessage({ error: { ...problem, name: problem.name, message: problem.message } });
   }
   Atomics.store(signal, 0, 1);
   Atomics.notify(signal, 0);

@@ -34,15 +34,11 @@ pub(super) fn fill(service: &Service) -> String {
                 ("network.target", "", "multi-user.target")
             };
             vec![
-                ("user", user.replace('%', "%%")),
+                ("user", unit_line(user)),
                 ("path", unit_word(&format!("PATH={path}"))),
                 ("home", unit_word(&format!("PM2_HOME={home}"))),
                 ("program", unit_word(&program)),
-                // To the end of the line, without quotes.
-                (
-                    "heir",
-                    service.home.heir_file.to_string_lossy().replace('%', "%%"),
-                ),
+                ("heir", unit_line(&service.home.heir_file.to_string_lossy())),
                 ("after", after.to_owned()),
                 ("wants", wants.to_owned()),
                 ("target", target.to_owned()),
@@ -127,11 +123,13 @@ pub(super) fn shell_word(text: impl AsRef<str>) -> String {
 
 /// One word of a systemd unit, where `%` begins a specifier.
 fn unit_word(text: &str) -> String {
-    let text = text
-        .replace('\\', r"\\")
-        .replace('"', "\\\"")
-        .replace('%', "%%");
-    format!("\"{text}\"")
+    let text = text.replace('\\', r"\\").replace('"', "\\\"");
+    format!("\"{}\"", unit_line(&text))
+}
+
+/// What a unit takes to the end of the line, without quotes.
+fn unit_line(text: &str) -> String {
+    text.replace('%', "%%")
 }
 
 fn xml(text: &str) -> String {

@@ -261,9 +261,7 @@ fn long_list() -> (Vec<Value>, String) {
 fn most_of_a_long_list_is_handed_out_before_its_end_has_come() {
     run(async {
         let stage = Stage::new();
-        let listener = stage.listen();
-        let (connected, mut peer) = tokio::join!(stage.client.connect(), Peer::accept(&listener));
-        connected.unwrap();
+        let mut peer = stage.connect().await;
         let (elements, text) = long_list();
         for _ in 0..2 {
             let heard = Heard::call(&stage);
@@ -284,9 +282,7 @@ fn most_of_a_long_list_is_handed_out_before_its_end_has_come() {
 fn a_list_that_may_be_another_caller_s_is_handed_out_whole() {
     run(async {
         let stage = Stage::new();
-        let listener = stage.listen();
-        let (connected, mut peer) = tokio::join!(stage.client.connect(), Peer::accept(&listener));
-        connected.unwrap();
+        let mut peer = stage.connect().await;
         let (elements, text) = long_list();
         let (first, second) = (Heard::call(&stage), Heard::call(&stage));
         let (first_id, second_id) = (peer.id().await, peer.id().await);
@@ -309,9 +305,7 @@ fn a_list_that_may_be_another_caller_s_is_handed_out_whole() {
 fn a_list_that_ends_as_the_answer_to_something_else_fails_the_call() {
     run(async {
         let stage = Stage::new();
-        let listener = stage.listen();
-        let (connected, mut peer) = tokio::join!(stage.client.connect(), Peer::accept(&listener));
-        connected.unwrap();
+        let mut peer = stage.connect().await;
         let heard = Heard::call(&stage);
         peer.id().await;
         let stranger = RequestId::new("4194305", 9);
@@ -328,9 +322,7 @@ fn a_list_that_ends_as_the_answer_to_something_else_fails_the_call() {
 fn calls_beyond_the_limit_fail_at_once() {
     run(async {
         let stage = Stage::new();
-        let listener = stage.listen();
-        let (connected, _peer) = tokio::join!(stage.client.connect(), Peer::accept(&listener));
-        connected.unwrap();
+        let _peer = stage.connect().await;
         for _ in 0..MAX_OUTSTANDING {
             assert!(
                 stage

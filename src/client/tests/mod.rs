@@ -58,6 +58,14 @@ impl Stage {
     fn listen(&self) -> UnixListener {
         listen(&self.path().join("rpc.sock"))
     }
+
+    /// Connects the client to a daemon that the test plays.
+    async fn connect(&self) -> Peer {
+        let listener = self.listen();
+        let (connected, peer) = tokio::join!(self.client.connect(), Peer::accept(&listener));
+        connected.unwrap();
+        peer
+    }
 }
 
 /// Serves a path, whatever was there before.

@@ -24,7 +24,8 @@ pub(super) fn is_change(kind: EventKind, path: &Path) -> bool {
     }
 }
 
-/// When somebody wished to watch. The clock of file systems is never ahead of ours: what bears a later time came later. (One on another machine may be ahead: then a start is followed by a restart at worst.)
+/// When somebody wished to watch. The clock of file systems is never ahead of ours: what bears a later time came later. (One on
+/// another machine may be ahead: then a start is followed by a restart at worst.)
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Moment(SystemTime);
 
